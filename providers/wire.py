@@ -1,0 +1,229 @@
+"""The plumbing below requests: connections, pools and trust. Only ``transport.py`` uses it.
+
+requests ends at its adapter: everything here hangs on ``HTTPAdapter`` and on the ``response_class`` hook of
+http.client, so that a body can be read into our own buffer and a pooled connection can be kept.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+import ssl
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import certifi
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.poolmanager import PoolManager, ProxyManager
+from urllib3.util.wait import wait_for_read
+
+from providers.base import BUFFER_BYTES
+from providers.errors import InvalidValue, ProviderUnavailable, Stalled
+from providers.schemes import redact
+
+_LINGER_SECONDS = 0.25
+"""A call that fills a buffer returns with what it has after this long, so that a slow peer cannot hold it."""
+_POOLS = 16
+_CONNECTIONS_PER_POOL = 64
+
+
+class SpeedWatch:
+    """Raises Stalled when fewer than ``minimum`` bytes a second passed over ``window_seconds`` of waiting.
+
+    Only the time spent waiting for the peer is counted: a slow disk on our side is no fault of the network.
+    """
+
+    def __init__(self, minimum_bytes_per_second: float, window_seconds: float) -> None:
+        self._minimum = minimum_bytes_per_second
+        self._window = window_seconds
+        self._waited = 0.0
+        self._passed = 0
+
+    def passed(self, count: int, seconds: float) -> None:
+        self._waited += seconds
+        self._passed += count
+        if self._waited >= self._window:
+            if self._passed < self._minimum * self._waited:
+                raise Stalled(f"only {self._passed} bytes passed in {self._waited:.1f} s")
+            self._waited, self._passed = 0.0, 0
+
+
+class WireReply(http.client.HTTPResponse):
+    """An http.client reply whose ``readinto`` waits for one ``recv`` at a time, not for a full buffer.
+
+    The original fills the whole buffer, with the read time-out starting anew for each packet: a server that drips
+    bytes holds one call for hours.
+    """
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        until = time.monotonic() + _LINGER_SECONDS
+        filled = 0
+        while filled < len(view):
+            count = self._receive(view[filled:])
+            if not count:
+                break
+            filled += count
+            if time.monotonic() > until:
+                break
+        return filled
+
+    def _receive(self, view: memoryview) -> int:
+        if self.fp is None:
+            return 0
+        if self.chunked or self._method == "HEAD":  # type: ignore[attr-defined]  # http.client's own field
+            data = self.read1(len(view))
+            view[: len(data)] = data
+            return len(data)
+        if self.length is not None:
+            view = view[: self.length]
+        count = self.fp.readinto1(view)
+        if self.length is not None:
+            self.length -= count
+        if not count or self.length == 0:
+            self._close_conn()  # type: ignore[attr-defined]  # as the original does at the end of a body
+        return count
+
+
+class _Wire:
+    """Mixed into both connection classes: keeps http.client's reply at hand, and guards what is sent."""
+
+    sock: Any
+    send_seconds = 30.0
+    minimum_bytes_per_second = 0.0
+    stall_seconds = 30.0
+    _watch = SpeedWatch(0, float("inf"))  # for the CONNECT to a proxy, which comes before the first request
+
+    def response_class(self, sock: Any, *args: Any, **options: Any) -> WireReply:
+        self.reply = WireReply(sock, *args, **options)
+        return self.reply
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()  # type: ignore[misc]  # a mixin: the connection follows in the MRO
+        response.reply = self.reply
+        return response
+
+    def request(self, *args: Any, **options: Any) -> None:
+        self._watch = SpeedWatch(self.minimum_bytes_per_second, self.stall_seconds)
+        super().request(*args, **options)  # type: ignore[misc]
+
+    def send(self, data: Any) -> None:
+        """Send all of ``data``; the time-out counts from the last byte that left, not for the whole."""
+        if self.sock is None:
+            self.connect()  # type: ignore[attr-defined]
+        if isinstance(data, memoryview) and self._answered_early():
+            raise BrokenPipeError("the server answered before the body was sent")  # urllib3 goes on to the reply
+        self.sock.settimeout(self.send_seconds)  # else the connect time-out guards what is sent
+        rest = memoryview(data)
+        while rest:
+            began = time.monotonic()
+            sent = self.sock.send(rest)
+            rest = rest[sent:]
+            self._watch.passed(sent, time.monotonic() - began)
+
+    def _answered_early(self) -> bool:
+        # Under TLS 1.3 a readable socket may hold session tickets only; there EPIPE has to tell.
+        return not isinstance(self.sock, ssl.SSLSocket) and wait_for_read(self.sock, timeout=0.0)
+
+
+def wire_reply(response: Response) -> WireReply:
+    """The http.client reply under a response of our adapter."""
+    raw: Any = response.raw
+    reply: WireReply = raw.reply
+    return reply
+
+
+class Adapter(HTTPAdapter):
+    """One per transport: pools per host, one SSLContext, 1 MiB blocks, no retries of its own.
+
+    Without its own context requests parses the CA bundle for every connection, 16 ms each.
+    """
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        ipv6: bool,
+        send_seconds: float,
+        minimum_bytes_per_second: float,
+        stall_seconds: float,
+    ) -> None:
+        limits = {
+            "send_seconds": send_seconds,
+            "minimum_bytes_per_second": minimum_bytes_per_second,
+            "stall_seconds": stall_seconds,
+        }
+        plain = type("PlainConnection", (_Wire, HTTPConnection), limits)
+        secure = type("SecureConnection", (_Wire, HTTPSConnection), limits)
+        self._pool_classes = {
+            "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+            "https": type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+        }
+        self._pool_options: dict[str, Any] = {"blocksize": BUFFER_BYTES, "ssl_context": context}
+        if not ipv6:  # an IPv6 socket cannot be bound to it, so only the IPv4 addresses of a name are tried
+            self._pool_options["source_address"] = ("0.0.0.0", 0)
+        self._context = context
+        super().__init__(_POOLS, _CONNECTIONS_PER_POOL, max_retries=0)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
+        super().init_poolmanager(connections, maxsize, block, **self._pool_options, **options)
+        self._use_our_pools(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        if urlsplit(proxy).scheme not in ("http", "https"):
+            raise InvalidValue("proxy", redact(proxy), "an http:// or https:// URL")
+        if proxy not in self.proxy_manager:
+            manager: ProxyManager = super().proxy_manager_for(
+                proxy, **self._pool_options, proxy_ssl_context=self._context, **options
+            )
+            self._use_our_pools(manager)
+        return self.proxy_manager[proxy]
+
+    def _use_our_pools(self, manager: PoolManager) -> None:
+        manager.pool_classes_by_scheme = self._pool_classes
+
+    def cert_verify(self, conn: Any, url: str, verify: object, cert: object) -> None:
+        if verify is not True or cert is not None:
+            raise ValueError("trust and client certificates belong to the context")
+
+    def build_connection_pool_key_attributes(self, request: PreparedRequest, verify: Any, cert: Any = None) -> Any:
+        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
+        return host, {name: value for name, value in pool.items() if name != "ca_certs"}
+
+
+def ssl_context(ca_file: str | None, client_cert: str | tuple[str, str] | None) -> ssl.SSLContext:
+    """Trust in ``ca_file`` alone (a PEM file or a folder), or in the system's store, or certifi's where it has none.
+
+    Raises ProviderUnavailable.
+    """
+    try:
+        if ca_file:
+            folder = os.path.isdir(ca_file)
+            context = ssl.create_default_context(capath=ca_file if folder else None, cafile=None if folder else ca_file)
+        else:
+            paths = ssl.get_default_verify_paths()
+            context = ssl.create_default_context(cafile=None if paths.cafile or paths.capath else certifi.where())
+        if client_cert:
+            pair = (client_cert,) if isinstance(client_cert, str) else client_cert
+            context.load_cert_chain(*pair)
+    except (OSError, ssl.SSLError) as exc:
+        raise ProviderUnavailable(f"a certificate file cannot be used: {type(exc).__name__}: {exc.strerror}") from exc
+    return context
+
+
+class _HideQueries(logging.Filter):
+    """urllib3 logs the target of each request, query and all: a signed URL is a secret."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(each.partition("?")[0] if isinstance(each, str) else each for each in record.args)
+        return True
+
+
+for _name in ("urllib3.connectionpool", "urllib3.connection"):
+    logging.getLogger(_name).addFilter(_HideQueries())
