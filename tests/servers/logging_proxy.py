@@ -253,16 +253,16 @@ class _Connection:
             if sink:
                 sink.write(head)
             async for piece in _body(self.reader, fields, self._piece_bytes(), unframed=0):
+                entry.sent_bytes += len(piece)  # before it is passed on: whoever got the reply finds the log complete
                 if sink:
                     sink.write(piece)
                     await sink.drain()
-                entry.sent_bytes += len(piece)
                 await self._passed(piece, entry.sent_bytes, faults)
             if canned is not None:
-                self.writer.write(canned.reply)
-                await self.writer.drain()
                 entry.status = int(canned.reply.split(b" ", 2)[1])
                 self.proxy._end(entry)
+                self.writer.write(canned.reply)
+                await self.writer.drain()
 
     async def _down(self, answers: asyncio.StreamReader) -> None:
         while head := await _head(answers):
@@ -273,19 +273,19 @@ class _Connection:
             entry, faults = self.pending[0]
             dropped = any(fault.kind == "drop_reply" for fault in faults)
             if not dropped:
+                entry.status = status
                 self.writer.write(head)
             fields = {} if entry.method == "HEAD" or status in (204, 304) else _fields(head)
             unframed = sys.maxsize if fields else 0  # such a reply ends with its connection
             async for piece in _body(answers, fields, self._piece_bytes(), unframed=unframed):
                 if dropped:
                     continue
+                entry.received_bytes += len(piece)
                 self.writer.write(piece)
                 await self.writer.drain()
-                entry.received_bytes += len(piece)
                 await self._passed(piece, entry.received_bytes, [] if entry.sent_bytes else faults)
             if dropped:
                 raise _Cut
-            entry.status = status
             self.pending.popleft()
             self.proxy._end(entry)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import boto3.session
+import requests
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -49,7 +50,7 @@ class S3Server(ServerProcess):
         self.secret_key = secrets.token_hex(20)
         self.region = "us-east-1"
         # Each port P also opens P + 10,000.
-        self.port, master, volume, filer, admin = self._ports = [free_port(also_offset=10_000) for _ in range(5)]
+        self.port, self._master, volume, filer, admin = self._ports = [free_port(also_offset=10_000) for _ in range(5)]
         key = {"accessKey": self.access_key, "secretKey": self.secret_key}
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         identity = {"name": "test", "credentials": [key], "actions": actions}
@@ -57,7 +58,7 @@ class S3Server(ServerProcess):
         super().__init__(
             [
                 *(weed_binary(), "-logtostderr=true", "mini", f"-dir={folder / 'data'}"),
-                *(f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", f"-s3.port={self.port}", f"-master.port={master}"),
+                *(f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", f"-s3.port={self.port}", f"-master.port={self._master}"),
                 *(f"-volume.port={volume}", f"-filer.port={filer}", f"-admin.port={admin}"),
                 *("-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
                 *(f"-s3.config={folder / 's3.json'}", "-s3.autoCreateBucket=false", f"-s3.domainName={DOMAIN}"),
@@ -123,15 +124,26 @@ class S3Server(ServerProcess):
                     path.unlink(missing_ok=True)
 
     def _answers(self) -> bool:
-        """A signed request is answered: only this server knows the key."""
+        """A signed request is answered (only this server knows the key), and there are disks behind it."""
         client = self.client()
         try:
-            client.list_buckets()
-        except (BotoCoreError, ClientError):
+            buckets = [each["Name"] for each in client.list_buckets()["Buckets"]]
+            return self._has_disks() and all(_reads(client, bucket) for bucket in buckets)
+        except (BotoCoreError, ClientError, requests.RequestException):
             return False
         finally:
             client.close()
-        return True
+
+    def _has_disks(self) -> bool:
+        status = requests.get(f"http://{LOOPBACK}:{self._master}/dir/status", timeout=5).json()
+        return bool(status["Topology"]["Max"])
+
+
+def _reads(client: Any, bucket: str) -> bool:
+    """Started again, it lists objects before it can read them."""
+    for each in client.list_objects_v2(Bucket=bucket, MaxKeys=1).get("Contents", []):
+        client.get_object(Bucket=bucket, Key=each["Key"])["Body"].read(1)
+    return True
 
 
 def _environment(home: Path) -> dict[str, str]:
