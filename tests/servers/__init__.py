@@ -1,0 +1,1 @@
+"""Real servers for tests: each starts on the loopback, on a port of its own, and is stopped by its process id."""
