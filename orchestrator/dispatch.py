@@ -1,0 +1,192 @@
+"""Sends Celery tasks by name, chooses their queue, and builds the chord of a round. The only user of Celery here.
+
+Messages carry ids and numbers. A message that cannot be sent is no failure: the sweeper sends it again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from celery import Celery, chord
+from kombu import Exchange, Queue
+from kombu.exceptions import KombuError
+from kombu.exceptions import OperationalError as KombuOperationalError
+
+from orchestrator.ledger import Message
+from orchestrator.records import Armed
+from orchestrator.settings import Settings
+from orchestrator.spec import TransferSpec, file_host
+from providers.schemes import Location
+
+log = structlog.get_logger(__name__)
+
+PREPARE, PART, COMPLETE, ABORT = "haulage.prepare", "haulage.part", "haulage.complete", "haulage.abort"
+
+
+def pool_queue(pool: str) -> str:
+    """The queue of a pool."""
+    return f"haulage.{pool}"
+
+
+def host_queue(host: str, *, control: bool = False) -> str:
+    """The queue of one machine: for files only it can touch."""
+    return f"haulage.host.{host}" + (".control" if control else "")
+
+
+def declared(name: str) -> Queue:
+    """A queue with an exchange and routing key of its own: the application's default exchange is not ours."""
+    return Queue(name, Exchange(name, type="direct"), routing_key=name)
+
+
+def worker_queues(settings: Settings, pools: tuple[str, ...]) -> list[str]:
+    """What a worker process that serves ``pools`` on this host listens to."""
+    names = [pool_queue(pool) for pool in pools]
+    if "control" in pools:
+        names.append(host_queue(settings.host, control=True))
+    if set(pools) - {"control", "express"}:
+        names.append(host_queue(settings.host))
+    return names
+
+
+def control_queue(spec: TransferSpec, source: Location, destination: Location, settings: Settings) -> str:
+    """Where ``prepare``, ``complete`` and ``abort`` run: on the file's host if there is one."""
+    host = file_host(source, settings) or file_host(destination, settings)
+    return host_queue(host, control=True) if host else pool_queue("control")
+
+
+def part_queue(spec: TransferSpec, source: Location, destination: Location, settings: Settings, part_count: int) -> str:
+    """Where the parts run: the file's host, the pool asked for, ``express`` for one part, else ``data``."""
+    host = file_host(source, settings) or file_host(destination, settings)
+    if host:
+        return host_queue(host)
+    return pool_queue(spec.pool or ("express" if part_count == 1 else "data"))
+
+
+def make_app(settings: Settings) -> Celery:
+    """A Celery application with the settings both sides need; it lives beside the application's own."""
+    app = Celery("haulage", broker=settings.broker, backend=settings.broker, set_as_current=False)
+    app.conf.update(celery_config(settings))
+    return app
+
+
+def celery_config(settings: Settings) -> dict[str, Any]:
+    """Settings, each with its reason in docs/architecture.md. No global key prefix: it would hide our messages."""
+    return {
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        "task_default_queue": pool_queue("control"),
+        "task_default_exchange": pool_queue("control"),
+        "task_default_routing_key": pool_queue("control"),
+        "task_queues": [declared(pool_queue(pool)) for pool in settings.pools],
+        "task_create_missing_queues": True,
+        "task_publish_retry": True,
+        "task_publish_retry_policy": {"max_retries": 5, "interval_start": 0.1, "interval_step": 0.3, "interval_max": 1},
+        "worker_prefetch_multiplier": 1,
+        "worker_send_task_events": True,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_proc_alive_timeout": 20,
+        "result_expires": 3600,
+        "result_chord_expires": 30 * 86400,
+        "broker_connection_retry": True,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,
+        "broker_transport_options": {
+            "visibility_timeout": 3600,
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+            "unacked_key": "haulage.unacked",
+            "unacked_index_key": "haulage.unacked_index",
+            "unacked_mutex_key": "haulage.unacked_mutex",
+            "socket_keepalive": True,
+            "socket_connect_timeout": 5,
+            "health_check_interval": 10,
+        },
+        "result_backend_always_retry": True,
+        "redis_socket_keepalive": True,
+        "redis_backend_health_check_interval": 10,
+        "broker_pool_limit": 16,
+    }
+
+
+class Dispatcher:
+    """Sends messages. Every method may lose its message without harm."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+
+    def send(self, message: Message) -> bool:
+        """Send one of the sweeper's or ledger's messages. False when the broker is away."""
+        name = {"prepare": PREPARE, "part": PART, "complete": COMPLETE, "abort": ABORT}[message.kind]
+        return self._publish(name, message.args, message.queue)
+
+    def send_all(self, messages: list[Message]) -> None:
+        """Send many; stops at the first that fails, because the rest would too."""
+        for message in messages:
+            if message.kind != "admit" and not self.send(message):
+                return
+
+    def prepare(self, transfer_id: str, epoch: int, queue: str) -> None:
+        """Ask for a preparation."""
+        self._publish(PREPARE, (transfer_id, epoch), queue)
+
+    def complete(self, transfer_id: str, round_no: int, queue: str) -> None:
+        """Ask for the commit, outside a chord."""
+        self._publish(COMPLETE, (transfer_id, round_no), queue)
+
+    def abort(self, transfer_id: str, queue: str) -> None:
+        """Ask for the clean-up after a cancel."""
+        self._publish(ABORT, (transfer_id,), queue)
+
+    def round(self, transfer_id: str, armed: Armed, queue: str, control: str) -> None:
+        """Publish a round: a chord of lanes, or one plain lane (Celery would make a chain of a chord of one)."""
+        if armed.lanes == 1:
+            self._publish(PART, (transfer_id, armed.epoch, armed.round_no, 1, 0), queue)
+            return
+        header = [
+            self.lane(transfer_id, armed.epoch, armed.round_no, number, 0, queue) for number in range(1, armed.lanes + 1)
+        ]
+        body = self.app.signature(COMPLETE, args=(transfer_id, armed.round_no), immutable=True)
+        body.set(queue=self._queue(control), argsrepr=f"{transfer_id} round {armed.round_no}", kwargsrepr="{}")
+        try:
+            chord(header, body, app=self.app).apply_async()
+        except (KombuError, KombuOperationalError, OSError) as exc:
+            log.warning("round_not_published", transfer_id=transfer_id, error=type(exc).__name__)
+
+    def lane(self, transfer_id: str, epoch: int, round_no: int, lane: int, seq: int, queue: str) -> Any:
+        """A lane's next task, as a signature: for the chord, or as the successor of a part task."""
+        signature = self.app.signature(PART, args=(transfer_id, epoch, round_no, lane, seq), immutable=True)
+        shown = f"{transfer_id} lane {lane}.{seq}"
+        return signature.set(queue=self._queue(queue), argsrepr=shown, kwargsrepr="{}", ignore_result=True)
+
+    def part(self, transfer_id: str, epoch: int, round_no: int, lane: int, seq: int, queue: str) -> None:
+        """Send a lane's next task outside a chord."""
+        self._publish(PART, (transfer_id, epoch, round_no, lane, seq), queue)
+
+    def _publish(self, name: str, args: tuple[Any, ...], queue: str) -> bool:
+        try:
+            self.app.send_task(
+                name,
+                args=args,
+                queue=self._queue(queue),
+                ignore_result=True,
+                argsrepr=" ".join(str(each) for each in args),
+                kwargsrepr="{}",
+            )
+        except (KombuError, KombuOperationalError, OSError) as exc:
+            log.warning("message_not_sent", task=name, transfer_id=str(args[0]), error=type(exc).__name__)
+            return False
+        return True
+
+    def _queue(self, name: str) -> str:
+        """The name, once Celery knows its exchange. A name, not a Queue: a chord's body travels as JSON."""
+        if name not in self.app.amqp.queues:
+            self.app.amqp.queues.add(declared(name))
+        return name

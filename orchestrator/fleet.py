@@ -1,0 +1,113 @@
+"""Which workers live, and what they offer: heartbeats with host, pools and profile names (never values)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from orchestrator.errors import InvalidSpec
+from orchestrator.ledger import Ledger, ledger_errors
+from orchestrator.settings import Settings
+from orchestrator.spec import TransferSpec, file_host
+from providers.schemes import Location
+
+_FORGET_SECONDS = 7 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """What one worker process says of itself. ``seen_seconds_ago`` is by the ledger's clock."""
+
+    process: str
+    host: str
+    pools: tuple[str, ...]
+    profiles: tuple[str, ...]
+    version: str = ""
+    stuck: int = 0
+    seen_seconds_ago: float = field(default=0.0, compare=False)
+
+
+class Fleet:
+    """Reads and writes the list of workers. Every shard has the heartbeats, because sweeps read them in Lua."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._redis = ledger.redis
+
+    def beat(self, info: WorkerInfo) -> None:
+        """Say that this process lives. One round trip."""
+        with ledger_errors():
+            seconds, micros = self._redis.time()
+            now = int(seconds) * 1000 + int(micros) // 1000
+            with self._redis.pipeline(transaction=False) as pipe:
+                for prefix in self._ledger.prefixes:
+                    pipe.zadd(f"{prefix}procs", {info.process: now})
+                pipe.hset("hl:workers", info.process, json.dumps({**asdict(info), "seen_seconds_ago": 0}))
+                pipe.zadd("hl:hosts", {info.host: now})
+                pipe.execute()
+
+    def leave(self, process: str) -> None:
+        """A clean end: leases of this process, if any are left, are no deaths."""
+        with ledger_errors():
+            self._redis.hdel("hl:workers", process)
+
+    def workers(self) -> list[WorkerInfo]:
+        """Processes that were seen within two leases. Forgets those unseen for a week."""
+        live_ms = 2 * self._ledger.settings.lease_ms
+        with ledger_errors():
+            seconds, micros = self._redis.time()
+            now = int(seconds) * 1000 + int(micros) // 1000
+            with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hgetall("hl:workers")
+                pipe.zrangebyscore(f"{self._ledger.prefixes[0]}procs", now - live_ms, "+inf", withscores=True)
+                rows, beats = pipe.execute()
+        seen = {process.decode(): score for process, score in beats}
+        found = []
+        for name, text in rows.items():
+            if name.decode() in seen:
+                values = json.loads(text)
+                values.update(seen_seconds_ago=max(0.0, (now - seen[name.decode()]) / 1000))
+                values.update(pools=tuple(values["pools"]), profiles=tuple(values["profiles"]))
+                found.append(WorkerInfo(**{key: values[key] for key in WorkerInfo.__slots__ if key in values}))
+        return found
+
+    def hosts(self) -> set[str]:
+        """Hosts that ever had a worker, up to a week ago: a host that reboots is no unknown host."""
+        with ledger_errors():
+            return {each.decode() for each in self._redis.zrangebyscore("hl:hosts", time.time() * 1000 - _FORGET_SECONDS * 1000, "+inf")}
+
+    def forget_dead(self) -> None:
+        """Drop heartbeats of processes that are long gone."""
+        before = int((time.time() - 3600) * 1000)
+        with ledger_errors():
+            for prefix in self._ledger.prefixes:
+                for process in self._redis.zrangebyscore(f"{prefix}procs", "-inf", before):
+                    self._redis.hdel("hl:workers", process)
+                self._redis.zremrangebyscore(f"{prefix}procs", "-inf", before)
+
+
+def check_against_fleet(
+    spec: TransferSpec, source: Location, destination: Location, workers: list[WorkerInfo], hosts: set[str], settings: Settings
+) -> None:
+    """Refuse a profile, pool or host nobody has. With no worker alive nothing is known: accept and wait."""
+    for name, location in (("source", source), ("destination", destination)):
+        host = file_host(location, settings)
+        if host and hosts and host not in hosts | {settings.host}:
+            raise InvalidSpec(f"{name} host", host, f"a host that has a worker: {', '.join(sorted(hosts))}")
+    if not workers:
+        return
+    profiles = {each for worker in workers for each in worker.profiles}
+    for field_name, wanted in (("source_profile", spec.source_profile), ("destination_profile", spec.destination_profile)):
+        if wanted is not None and wanted not in profiles:
+            known = ", ".join(sorted(profiles)) or "none is configured"
+            raise InvalidSpec(field_name, wanted, f"a profile some worker has: {known}")
+    pools = {each for worker in workers for each in worker.pools}
+    if spec.pool is not None and spec.pool not in pools:
+        raise InvalidSpec("pool", spec.pool, f"a pool some worker serves: {', '.join(sorted(pools))}")
+
+
+def describe(info: WorkerInfo) -> Mapping[str, object]:
+    """For JSON output."""
+    return asdict(info)

@@ -1,0 +1,156 @@
+-- Put before every move. KEYS[1] is the prefix of the shard, such as hl:{s0}: ; all keys of a shard hash alike.
+local P = KEYS[1]
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local FINAL = {completed = true, cancelled = true}
+local ENDED = {completed = true, cancelled = true, failed = true}
+local KEPT = {'t', 'l', 'o', 'b', 'a', 'x', 'e', 'd'}
+
+local function key(kind, id) return P .. kind .. ':' .. id end
+local function num(value) return tonumber(value or 0) or 0 end
+local function get(id, ...) return redis.call('HMGET', key('t', id), ...) end
+local function set(id, ...) redis.call('HSET', key('t', id), ...) end
+local function look_at(id, at) redis.call('ZADD', P .. 'due', 'LT', at, id) end
+
+-- Events: one stream per transfer and one for all, both bounded. Readers tell a gap by the first id they can still read.
+local function event(id, kind, data)
+  local text = data or '{}'
+  redis.call('XADD', key('e', id), 'MAXLEN', '~', 1000, '*', 'kind', kind, 'at', now, 'data', text)
+  redis.call('XADD', P .. 'events', 'MAXLEN', '~', 100000, '*', 'id', id, 'kind', kind, 'at', now, 'data', text)
+end
+
+-- Busy workers hear of a stop at once; if the message is lost, the next renewal tells them.
+local function shout(id, state, epoch) redis.call('PUBLISH', 'hl:stop', id .. ' ' .. state .. ' ' .. epoch) end
+
+-- Owner record of a lease: token|process|attempt|lane|first_ms. Members of the lease set: part numbers, prep, fin, abort.
+local function owner(id, member)
+  local text = redis.call('HGET', key('o', id), member)
+  if not text then return nil end
+  local token, process, attempt, lane, first = string.match(text, '^([^|]*)|([^|]*)|(%d*)|(%d*)|(%d*)$')
+  return {token = token, process = process, attempt = num(attempt), lane = num(lane), first = num(first)}
+end
+local function lease(id, member, token, process, attempt, lane, first, lease_ms)
+  redis.call('ZADD', key('l', id), now + lease_ms, member)
+  redis.call('HSET', key('o', id), member, table.concat({token, process, attempt, lane, first}, '|'))
+  look_at(id, now + lease_ms)
+end
+local function drop_lease(id, member)
+  redis.call('ZREM', key('l', id), member)
+  redis.call('HDEL', key('o', id), member)
+  redis.call('HDEL', key('v', id), member)
+end
+local function lease_is_live(id, member)
+  local deadline = redis.call('ZSCORE', key('l', id), member)
+  return deadline and num(deadline) > now
+end
+local function new_token(id, nonce) return redis.call('HINCRBY', key('t', id), 'tok', 1) .. '.' .. nonce end
+
+-- Attempt record of a part that failed or died: attempts:deaths:first_ms. A part that never did has none.
+local function attempts(id, part)
+  local text = redis.call('HGET', key('a', id), part)
+  if not text then return 0, 0, 0 end
+  local tried, deaths, first = string.match(text, '^(%d+):(%d+):(%d+)$')
+  return num(tried), num(deaths), num(first)
+end
+
+-- Ticket of a lane: round:seq:deadline:backoff_ms:nonce:part (nonce and part of the claim that consumed it last).
+local function ticket(id, lane)
+  local text = redis.call('HGET', key('k', id), lane)
+  if not text then return nil end
+  local round, seq, deadline, backoff, nonce, part = string.match(text, '^(%d+):(%d+):(%d+):(%d+):([^:]*):(%d*)$')
+  return {round = num(round), seq = num(seq), deadline = num(deadline), backoff = num(backoff), nonce = nonce, part = part}
+end
+local function put_ticket(id, lane, k)
+  local text = string.format('%d:%d:%.0f:%d:%s:%s', k.round, k.seq, k.deadline, k.backoff, k.nonce, k.part)
+  redis.call('HSET', key('k', id), lane, text)
+end
+local function push_ticket(id, lane, deadline)
+  if lane == 0 then return end
+  local k = ticket(id, lane)
+  if k and k.deadline < deadline then k.deadline = deadline put_ticket(id, lane, k) end
+end
+
+-- The next part a lane could take now: number, or nil and the ms until one can (nil: only leased parts are left).
+-- A part that killed its process twice is taken only while no other part of the transfer is leased.
+local function claimable(id, next, n)
+  local due = redis.call('ZRANGEBYSCORE', key('b', id), '-inf', now, 'LIMIT', 0, 1)[1]
+  if due then return num(due) end
+  if next <= n then return next end
+  local first = redis.call('ZRANGE', key('b', id), 0, 0, 'WITHSCORES')
+  if first[1] then return nil, num(first[2]) - now end
+  return nil, nil
+end
+
+-- A new round: tickets for as many lanes as have work. Runs before the chord is published, so a doubled caller gets no round.
+local function arm(id, lease_ms)
+  local f = get(id, 'epoch', 'round', 'pif', 'next', 'n', 'stream')
+  local left = num(f[5]) - num(f[4]) + 1 + redis.call('ZCARD', key('b', id))
+  local lanes = math.max(1, math.min(num(f[3]), left))
+  if f[6] == '1' then lanes = 1 end
+  local round = redis.call('HINCRBY', key('t', id), 'round', 1)
+  redis.call('DEL', key('k', id))
+  -- One lane is no chord: Celery would turn it into a chain and complete after the first part. Its last finish completes.
+  set(id, 'damaged', lanes == 1 and 1 or 0)
+  for lane = 1, lanes do
+    put_ticket(id, lane, {round = round, seq = 0, deadline = now + lease_ms, backoff = lease_ms, nonce = '', part = ''})
+  end
+  look_at(id, now + lease_ms)
+  return {'armed', num(f[1]), round, lanes}
+end
+
+local function leave_admission(id, direction)
+  redis.call('SREM', P .. 'slots:' .. direction, id)
+  redis.call('ZREM', P .. 'queue:' .. direction, id)
+end
+-- Score of the queue: priority first, then first come first served.
+local function enqueue(id, direction, priority)
+  redis.call('ZADD', P .. 'queue:' .. direction, num(priority) * 4398046511104 + now, id)
+end
+local function free_destination(id)
+  for _, dest in ipairs(redis.call('SMEMBERS', key('d', id))) do
+    if redis.call('HGET', P .. 'dest', dest) == id then redis.call('HDEL', P .. 'dest', dest) end
+  end
+end
+local function take_destination(id, dest)
+  local other = redis.call('HGET', P .. 'dest', dest)
+  if other and other ~= id then return other end
+  redis.call('HSET', P .. 'dest', dest, id)
+  redis.call('SADD', key('d', id), dest)
+  return nil
+end
+
+-- Everything that ends a transfer passes here: slot and destination are freed, tickets die, the clean-up is booked.
+local function finish_transfer(id, state, kind, data, retention_ms)
+  local f = get(id, 'direction', 'epoch', 'session', 'cleanup', 'n')
+  set(id, 'state', state, 'reason', '', 'ended', now, 'wake_at', 0, 'wish', '')
+  leave_admission(id, f[1])
+  redis.call('DEL', key('k', id), key('v', id))
+  redis.call('ZREM', P .. 'due', id)
+  free_destination(id)
+  if state == 'completed' then
+    redis.call('HDEL', P .. 'sessions', id)
+    redis.call('DEL', key('o', id), key('l', id), key('b', id), key('a', id))
+  end
+  shout(id, state, f[2])
+  if kind ~= '' then event(id, kind, data) end
+  -- What `retry` needs is kept for a while; receipts of what is over for good are not.
+  for bucket = 0, math.floor(num(f[5]) / 100) do
+    if FINAL[state] then redis.call('UNLINK', key('r', id) .. ':' .. bucket)
+    else redis.call('PEXPIRE', key('r', id) .. ':' .. bucket, retention_ms) end
+  end
+  for _, kept in ipairs(KEPT) do redis.call('PEXPIRE', key(kept, id), retention_ms) end
+end
+-- A failed transfer lives on: nothing of it may expire any more.
+local function persist_transfer(id)
+  for _, kept in ipairs(KEPT) do redis.call('PERSIST', key(kept, id)) end
+  for bucket = 0, math.floor(num(get(id, 'n')[1]) / 100) do redis.call('PERSIST', key('r', id) .. ':' .. bucket) end
+end
+
+-- Back to prepare under a new epoch: the session is gone, the source changed, or a stream (one lease from its first byte
+-- to its last) ended early.
+local function back_to_prepare(id, delay)
+  redis.call('HINCRBY', key('t', id), 'epoch', 1)
+  redis.call('DEL', key('k', id))
+  set(id, 'state', 'preparing', 'reason', '', 'wake_at', now + delay, 'prep_attempts', 0, 'prep_first', now)
+  look_at(id, now + delay)
+end

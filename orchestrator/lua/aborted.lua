@@ -1,0 +1,15 @@
+-- aborted: how the clean-up went. ARGV: id token ok delay_ms error. The first try decides when `cancelled` is announced:
+-- after the clean-up, or at once when it failed (the sweeper tries again). Answers: ok | fenced state
+local id, token, fine, delay, err = ARGV[1], ARGV[2], ARGV[3] == '1', num(ARGV[4]), ARGV[5]
+local mine = owner(id, 'abort')
+if not mine or mine.token ~= token then return {'fenced', get(id, 'state')[1] or 'gone'} end
+drop_lease(id, 'abort')
+if fine then
+  set(id, 'cleanup', 'done')
+  redis.call('HDEL', P .. 'sessions', id)
+  redis.call('DEL', key('l', id), key('o', id), key('b', id), key('a', id))
+else
+  look_at(id, now + delay)
+end
+if mine.attempt == 1 then event(id, 'cancelled', err ~= '' and err or '{}') end
+return {'ok'}

@@ -1,0 +1,21 @@
+-- prep_done: the plan is made; run. ARGV: id token size part_size n validator pif queue stream data lease_ms lanes_max
+-- Arms the first round in the same step. Answers: armed epoch round lanes | complete epoch round | stop state
+local id, token, lease_ms = ARGV[1], ARGV[2], num(ARGV[11])
+local holder = owner(id, 'prep')
+local state = get(id, 'state')[1]
+if state ~= 'preparing' or not holder or holder.token ~= token then return {'stop', state or 'gone'} end
+drop_lease(id, 'prep')
+local started = get(id, 'started')[1]
+set(id, 'state', 'running', 'reason', '', 'size', ARGV[3], 'part_size', ARGV[4], 'n', ARGV[5], 'validator', ARGV[6], 'pif', ARGV[7],
+  'q', ARGV[8], 'stream', ARGV[9], 'wake_at', 0, 'prep_attempts', 0, 'fin_attempts', 0)
+if not started then set(id, 'started', now) end
+redis.call('HDEL', key('t', id), 'error')
+event(id, started and 'resumed' or 'probed', ARGV[10])
+event(id, 'started', ARGV[10])
+local f = get(id, 'done', 'n', 'epoch', 'round')
+if num(f[2]) > 0 and num(f[1]) >= num(f[2]) then
+  set(id, 'damaged', 1)
+  look_at(id, now + 1000)
+  return {'complete', num(f[3]), num(f[4])}
+end
+return arm(id, lease_ms)

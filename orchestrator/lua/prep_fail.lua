@@ -1,0 +1,29 @@
+-- prep_fail: the preparation did not succeed. ARGV: id token outcome delay_ms reason error retention_ms
+-- outcome: retry (after delay) | wait (state waiting with a reason) | fail | done (nothing to do: skipped; error holds the result).
+-- Answers: ok state | fenced state
+local id, token, outcome, delay, reason, err, retention = ARGV[1], ARGV[2], ARGV[3], num(ARGV[4]), ARGV[5], ARGV[6], num(ARGV[7])
+local holder = owner(id, 'prep')
+local state = get(id, 'state')[1]
+if state ~= 'preparing' or not holder or holder.token ~= token then return {'fenced', state or 'gone'} end
+drop_lease(id, 'prep')
+if outcome == 'fail' then
+  set(id, 'error', err)
+  finish_transfer(id, 'failed', 'failed', err, retention)
+  return {'ok', 'failed'}
+end
+if outcome == 'done' then
+  set(id, 'result', err)
+  finish_transfer(id, 'completed', 'completed', err, retention)
+  return {'ok', 'completed'}
+end
+set(id, 'wake_at', now + delay, 'error', err)
+if outcome == 'wait' then
+  set(id, 'state', 'waiting', 'reason', reason, 'waiting_since', now, 'wait_in', 'prepare', 'prep_attempts', 0)
+  event(id, 'waiting', err)
+elseif outcome == 'handed_back' then
+  redis.call('HINCRBY', key('t', id), 'prep_attempts', -1)
+else
+  event(id, 'retrying', err)
+end
+look_at(id, now + delay)
+return {'ok', outcome}

@@ -1,0 +1,67 @@
+-- steer: what a user asks for. ARGV: id action(pause|resume|cancel|retry) retention_ms
+-- Answers: ok state | wish state (applied if the commit under way fails) | no state | gone | dup id
+local id, action, retention = ARGV[1], ARGV[2], num(ARGV[3])
+local f = get(id, 'state', 'epoch', 'direction', 'priority', 'dest', 'session', 'not_before', 'keep')
+local state = f[1]
+if not state then return {'gone'} end
+local live = {queued = true, preparing = true, running = true, waiting = true}
+
+if action == 'pause' then
+  if state == 'paused' then return {'ok', state} end
+  if state == 'completing' then set(id, 'wish', 'pause') return {'wish', state} end
+  if not live[state] then return {'no', state} end
+  local epoch = redis.call('HINCRBY', key('t', id), 'epoch', 1)
+  set(id, 'state', 'paused', 'reason', '', 'wake_at', 0)
+  leave_admission(id, f[3])
+  drop_lease(id, 'prep')
+  redis.call('DEL', key('k', id))
+  shout(id, 'paused', epoch)
+  event(id, 'paused', '{}')
+  return {'ok', 'paused'}
+end
+
+if action == 'resume' then
+  if state ~= 'paused' then
+    if state == 'completing' then set(id, 'wish', '') return {'wish', state} end
+    return {'no', state}
+  end
+  redis.call('HINCRBY', key('t', id), 'epoch', 1)
+  set(id, 'state', 'queued', 'reason', '', 'wake_at', 0)
+  if num(f[7]) > now then
+    set(id, 'reason', 'not_before')
+    look_at(id, num(f[7]))
+  else
+    enqueue(id, f[3], f[4])
+  end
+  event(id, 'queued', '{}')
+  return {'ok', 'queued'}
+end
+
+if action == 'retry' then
+  if state ~= 'failed' then return {'no', state} end
+  for _, dest in ipairs(redis.call('SMEMBERS', key('d', id))) do
+    local other = redis.call('HGET', P .. 'dest', dest)
+    if other and other ~= id then return {'dup', other} end
+  end
+  for _, dest in ipairs(redis.call('SMEMBERS', key('d', id))) do redis.call('HSET', P .. 'dest', dest, id) end
+  redis.call('HINCRBY', key('t', id), 'epoch', 1)
+  set(id, 'state', 'queued', 'reason', '', 'wake_at', 0, 'solo', '')
+  redis.call('HDEL', key('t', id), 'error', 'ended', 'started')
+  redis.call('DEL', key('a', id))
+  for _, part in ipairs(redis.call('ZRANGE', key('b', id), 0, -1)) do redis.call('ZADD', key('b', id), now, part) end
+  persist_transfer(id)
+  enqueue(id, f[3], f[4])
+  event(id, 'queued', '{}')
+  return {'ok', 'queued'}
+end
+
+-- cancel: also of a failed or paused transfer, to drop what it kept.
+if FINAL[state] then return {'no', state} end
+if state == 'completing' then set(id, 'wish', 'cancel') return {'wish', state} end
+redis.call('HINCRBY', key('t', id), 'epoch', 1)
+drop_lease(id, 'prep')
+local dirty = f[6] ~= '' and f[8] ~= '1'
+set(id, 'cleanup', dirty and 'pending' or 'done')
+finish_transfer(id, 'cancelled', dirty and '' or 'cancelled', '{}', retention)
+if dirty then look_at(id, now + 1000) end -- the abort that is sent at once may be lost
+return {'ok', 'cancelled', dirty and 1 or 0}

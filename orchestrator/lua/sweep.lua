@@ -1,0 +1,138 @@
+-- sweep: one look at one transfer; every repair is a move that is checked again here. ARGV: id lease_ms max_deaths grace_until retention_ms wait_frees_ms
+-- Answers a flat list of messages to send: kind, then its arguments:
+--   prepare epoch queue | part epoch round lane seq queue | complete round queue | abort queue | admit
+local id, lease_ms, max_deaths, grace, retention, wait_frees = ARGV[1], num(ARGV[2]), num(ARGV[3]), num(ARGV[4]), num(ARGV[5]), num(ARGV[6])
+local f = get(id, 'state', 'epoch', 'round', 'n', 'done', 'next', 'pif', 'wake_at', 'q', 'qc', 'direction', 'priority',
+  'waiting_since', 'cleanup', 'not_before', 'solo', 'stream', 'wait_in')
+local state, epoch, round, n, done = f[1], num(f[2]), num(f[3]), num(f[4]), num(f[5])
+local wake, out, next_look = num(f[8]), {}, nil
+local function send(...) for _, each in ipairs({...}) do table.insert(out, each) end end
+local function look(at) if at and (not next_look or at < next_look) then next_look = at end end
+redis.call('ZREM', P .. 'due', id)
+if not state or state == 'completed' or state == 'failed' then return out end
+
+-- Redis was away: nobody could renew, so every lease counts as live for one lease more.
+local quiet = now < grace
+if quiet then look(grace) end
+
+-- Leases that ran out: the part goes back; a death counts only if the holder's process is gone too.
+local expired = {}
+if not quiet then expired = redis.call('ZRANGEBYSCORE', key('l', id), '-inf', now) end
+for _, member in ipairs(expired) do
+  local mine = owner(id, member)
+  drop_lease(id, member)
+  if mine and tonumber(member) and not ENDED[state] then
+    local seen = num(redis.call('ZSCORE', P .. 'procs', mine.process))
+    local _, deaths = attempts(id, member)
+    if now - seen > lease_ms then deaths = deaths + 1 end
+    redis.call('HSET', key('a', id), member, mine.attempt .. ':' .. deaths .. ':' .. mine.first)
+    if member ~= '0' then redis.call('ZADD', key('b', id), now, member) end
+    if f[16] and f[16] ~= '' then set(id, 'solo', '') end
+    local note = '{"code":"lease_lost","part":' .. member .. ',"attempt":' .. mine.attempt .. ',"deaths":' .. deaths .. ',"at":' .. now
+      .. ',"process":"' .. mine.process .. '"}'
+    redis.call('LPUSH', key('x', id), note)
+    redis.call('LTRIM', key('x', id), 0, 199)
+    if deaths >= max_deaths and state ~= 'paused' then
+      local err = '{"code":"part_poisonous","number":-1,"message":"part ' .. member .. ' outlived ' .. deaths .. ' worker processes","part":' .. member .. '}'
+      set(id, 'error', err)
+      finish_transfer(id, 'failed', 'failed', err, retention)
+      send('admit')
+      return out
+    end
+    event(id, 'retrying', note)
+    if member == '0' and state == 'running' then
+      back_to_prepare(id, 0)
+      return out
+    end
+  end
+end
+local first_lease = redis.call('ZRANGE', key('l', id), 0, 0, 'WITHSCORES')
+if first_lease[2] then look(math.max(num(first_lease[2]), now + 1)) end
+
+if state == 'cancelled' then
+  if f[14] == 'pending' then
+    if not lease_is_live(id, 'abort') then send('abort', f[10]) end
+    look(now + lease_ms)
+  end
+elseif state == 'queued' then
+  if num(f[15]) > now then
+    look(num(f[15]))
+  else
+    set(id, 'reason', '')
+    enqueue(id, f[11], f[12])
+    send('admit')
+  end
+elseif state == 'preparing' then
+  if wake > now then
+    look(wake)
+  else
+    if not lease_is_live(id, 'prep') then send('prepare', epoch, f[10]) end
+    look(now + lease_ms)
+  end
+elseif state == 'completing' then
+  if not lease_is_live(id, 'fin') then
+    if quiet then look(grace) else send('complete', round, f[10]) look(now + lease_ms) end
+  end
+elseif state == 'waiting' and wake > now then
+  look(wake)
+  if now - num(f[13]) >= wait_frees then redis.call('SREM', P .. 'slots:' .. f[11], id) send('admit')
+  else look(num(f[13]) + wait_frees) end
+elseif state == 'waiting' and redis.call('SISMEMBER', P .. 'slots:' .. f[11], id) == 0 then
+  -- Its slot was given away while it waited: back to the queue, and prepare looks at the source again.
+  epoch = redis.call('HINCRBY', key('t', id), 'epoch', 1)
+  set(id, 'state', 'queued', 'reason', '', 'wake_at', 0)
+  enqueue(id, f[11], f[12])
+  event(id, 'queued', '{}')
+  send('admit')
+elseif state == 'waiting' and f[18] == 'prepare' then
+  set(id, 'state', 'preparing', 'reason', '', 'prep_attempts', 0, 'prep_first', now)
+  send('prepare', epoch, f[10])
+  look(now + lease_ms)
+elseif state == 'running' or state == 'waiting' then
+  if state == 'waiting' then set(id, 'state', 'running', 'reason', '', 'wake_at', 0, 'damaged', 1) event(id, 'started', '{}') end
+  if n > 0 and done >= n then
+    if wake > now then look(wake) else send('complete', round, f[10]) look(now + math.max(lease_ms / 4, 1000)) end
+  else
+    local lanes, used = 0, {}
+    local all = redis.call('HGETALL', key('k', id))
+    for at = 1, #all, 2 do
+      local lane, k = all[at], ticket(id, all[at])
+      lanes = lanes + 1
+      used[num(lane)] = true
+      if k.deadline <= now and not quiet then
+        -- The message, or the worker that held it, is lost: the same ticket again; whichever copy comes first wins.
+        k.backoff = math.min(k.backoff * 2, 8 * lease_ms)
+        k.deadline = now + k.backoff
+        put_ticket(id, lane, k)
+        set(id, 'damaged', 1)
+        send('part', epoch, k.round, num(lane), k.seq, f[9])
+      end
+      look(math.max(k.deadline, now + 1))
+    end
+    local part, wait = nil, nil
+    local streaming = f[17] == '1'
+    if streaming then
+      if redis.call('ZCARD', key('l', id)) == 0 then part = 0 end
+    else
+      part, wait = claimable(id, num(f[6]), n)
+    end
+    if part then
+      local free = num(f[7]) - math.max(lanes, redis.call('ZCARD', key('l', id)))
+      local left = streaming and 1 or (n - num(f[6]) + 1 + redis.call('ZCOUNT', key('b', id), '-inf', now) - lanes)
+      if streaming then free = math.min(free, 1 - lanes) end
+      for _ = 1, math.min(free, left) do
+        local lane = 1
+        while used[lane] do lane = lane + 1 end
+        used[lane] = true
+        put_ticket(id, lane, {round = round, seq = 0, deadline = now + lease_ms, backoff = lease_ms, nonce = '', part = ''})
+        set(id, 'damaged', 1)
+        send('part', epoch, round, lane, 0, f[9])
+        look(now + lease_ms)
+      end
+    elseif wait then
+      look(now + wait)
+    end
+  end
+end
+if next_look then look_at(id, next_look) end
+return out

@@ -1,0 +1,155 @@
+"""One frozen Settings, read once at start from ``HAULAGE_*`` and an optional TOML file (``HAULAGE_CONFIG``)."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from orchestrator.errors import InvalidSpec
+from providers.base import Profile
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def _split(value: object) -> object:
+    return tuple(each.strip() for each in value.split(",") if each.strip()) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Times are seconds, sizes bytes. A bad value is named with what is allowed."""
+
+    model_config = SettingsConfigDict(env_prefix="HAULAGE_", frozen=True, extra="ignore", validate_default=True)
+
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    """The ledger, and unless ``broker_url`` says otherwise also broker and chord results."""
+    broker_url: SecretStr | None = None
+    host: str = Field(default_factory=socket.gethostname, pattern=_NAME.pattern)
+    """Names this machine: local paths without a host mean this one."""
+    shared_roots: Names = ()
+    """Folders on a network file system that every worker sees under the same path."""
+    roots: Names = ()
+    """If set, local paths outside these folders are refused."""
+    pools: Names = ("control", "data", "express")
+    shards: int = Field(1, ge=1, le=1024)
+    lease_seconds: float = Field(10.0, gt=0, le=3600)
+    renew_seconds: float = Field(1.0, gt=0, le=60)
+    sweep_seconds: float = Field(1.0, gt=0, le=60)
+    quantum_seconds: float = Field(0.5, ge=0, le=60)
+    """How long a lane of a large transfer goes on before it queues again; 0 is strictly one part a task."""
+    quantum_above_parts: int = Field(1000, ge=0)
+    """Transfers of up to this many parts run one part a task, whatever the quantum."""
+    upload_slots: int = Field(32, ge=1)
+    download_slots: int = Field(32, ge=1)
+    copy_slots: int = Field(32, ge=1)
+    queue_capacity: int = Field(100_000, ge=1)
+    """Queued transfers per direction; one more is refused at once (111)."""
+    parts_in_flight: int = Field(8, ge=1, le=1024)
+    max_deaths: int = Field(4, ge=1)
+    """A part whose worker process died this often under it is parked and fails the transfer."""
+    retention_seconds: int = Field(7 * 86400, ge=1)
+    """How long an ended transfer can still be shown, and an idempotency key is remembered."""
+    connect_seconds: float = Field(5.0, gt=0)
+    read_seconds: float = Field(30.0, gt=0)
+    minimum_bytes_per_second: int = Field(1024, ge=0)
+    stall_seconds: float = Field(30.0, gt=0)
+    redis_retry_seconds: float = Field(10.0, ge=0)
+    profiles: dict[str, dict[str, str]] = Field(default_factory=dict, repr=False)
+    """Profiles from the TOML file: ``[profiles.NAME]``. Environment: ``HAULAGE_PROFILE_NAME__KEY=value``."""
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_format: str = Field("json", pattern="^(json|console)$")
+
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _redis_scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.match(r"(rediss?|unix)://", value.get_secret_value()):
+            raise ValueError("allowed: redis://, rediss:// or unix:// (clusters cannot be a Celery broker)")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = os.environ.get("HAULAGE_CONFIG")
+        toml = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
+        return (init_settings, env_settings, *toml)
+
+    @property
+    def redis(self) -> str:
+        """The ledger's URL, with its password: for clients, never for a log."""
+        return self.redis_url.get_secret_value()
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL as Celery spells it."""
+        url = (self.broker_url or self.redis_url).get_secret_value()
+        return "redis+socket://" + url.removeprefix("unix://") if url.startswith("unix://") else url
+
+    @property
+    def lease_ms(self) -> int:
+        return int(self.lease_seconds * 1000)
+
+    def slots(self) -> dict[str, int]:
+        """Transfers of each direction that may be at work at once, over the whole fleet."""
+        return {"upload": self.upload_slots, "download": self.download_slots, "copy": self.copy_slots}
+
+    def profile_names(self) -> list[str]:
+        """Every profile this process can resolve; names only."""
+        return sorted(set(self.profiles) | set(_env_profiles(os.environ)))
+
+    def profile(self, name: str) -> Profile | None:
+        """A profile by name: the TOML file, overridden key by key from the environment. None when unknown.
+
+        A key that ends in ``_file`` names a file whose content is the value (Docker and Kubernetes secrets).
+        """
+        values = {**self.profiles.get(name, {}), **_env_profiles(os.environ).get(name.lower(), {})}
+        if not values:
+            return None
+        return Profile(name, dict(_read_secret_file(key, value) for key, value in values.items()))
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings. Raises InvalidSpec that names the variable, the value and what is allowed."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as exc:
+        raise invalid_spec(exc, prefix="HAULAGE_") from None
+
+
+def invalid_spec(exc: ValidationError, *, prefix: str = "") -> InvalidSpec:
+    """The first fault of a pydantic error as our one-sentence error. Secret input is never repeated."""
+    fault = exc.errors(include_url=False)[0]
+    name = ".".join(str(each) for each in fault["loc"]) or "value"
+    field = prefix + name.upper() if prefix else name
+    allowed = fault["msg"].removeprefix("Value error, ").removeprefix("allowed: ")
+    secret = any(word in name for word in ("url", "headers", "profiles", "secret", "source", "destination"))
+    return InvalidSpec(field, "(hidden)" if secret else fault.get("input"), allowed)
+
+
+def _env_profiles(environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for variable, value in environ.items():
+        name, two, key = variable.removeprefix("HAULAGE_PROFILE_").partition("__")
+        if variable.startswith("HAULAGE_PROFILE_") and two and name and key:
+            found.setdefault(name.lower(), {})[key.lower()] = value
+    return found
+
+
+def _read_secret_file(key: str, value: str) -> tuple[str, str]:
+    if not key.endswith("_file") or key == "ca_file":
+        return key, value
+    return key.removesuffix("_file"), Path(value).read_text(encoding="utf-8").strip()

@@ -1,0 +1,159 @@
+"""A whole Haulage for a test: a real Valkey, worker processes that can be killed, and a client."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import psutil
+
+from orchestrator.client import Transfer, TransferClient
+from orchestrator.ledger import Ledger, connect
+from orchestrator.settings import Settings
+from orchestrator.states import State
+from tests.servers.process import ServerProcess, wait_until
+from tests.servers.valkey import Valkey
+
+T = TypeVar("T")
+CHECKOUT = Path(__file__).parents[2]
+LEASE_SECONDS = 3.0
+
+
+class WorkerProcess(ServerProcess):
+    """One Celery process, or with ``supervised`` the whole of ``haulage worker``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        env: Mapping[str, str],
+        *,
+        pools: str,
+        threads: int,
+        supervised: bool,
+        ready: Callable[[], bool],
+    ) -> None:
+        self.name = name
+        if supervised:
+            argv = [sys.executable, "-m", "haulage", "worker", "--pools", pools, "--processes", "1"]
+            argv += ["--threads", str(threads), "--grace", "20"]
+        else:
+            argv = [sys.executable, "-m", "workers.process", "--pools", pools, "--threads", str(threads)]
+            argv += ["--name", name, "--parent", str(os.getpid())]
+        super().__init__(argv, log=folder / f"{name}.log", ready=ready, env={**os.environ, **env}, cwd=CHECKOUT)
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Log entries with this event name, such as ``part_stored``."""
+        found = []
+        for line in self.log.read_text("utf-8", "replace").splitlines():
+            if line.startswith("{") and (entry := json.loads(line)).get("event") == name:
+                found.append(entry)
+        return found
+
+    def kill_group(self) -> None:
+        """SIGKILL for the process and all of its children, as if the machine had gone."""
+        for each in [*psutil.Process(self.pid).children(recursive=True), psutil.Process(self.pid)]:
+            each.send_signal(signal.SIGKILL)
+        self.kill()
+
+
+class Fleet:
+    """``with Fleet(tmp_path) as fleet: fleet.worker("w1"); fleet.client.submit(...)``.
+
+    ``settings`` are HAULAGE_* variables without the prefix, for clients and workers alike. Leases last 3 s unless told.
+    """
+
+    def __init__(self, folder: Path, *, host: str = "testhost", **settings: object) -> None:
+        self.folder = folder
+        self.redis = Valkey(folder / "redis")
+        values = {"LEASE_SECONDS": LEASE_SECONDS, "RENEW_SECONDS": 0.5, "SWEEP_SECONDS": 0.5, "HOST": host, **settings}
+        self.env = {f"HAULAGE_{name.upper()}": str(value) for name, value in values.items()}
+        self.env |= {"HAULAGE_REDIS_URL": self.redis.url, "PYTHONWARNINGS": "ignore"}
+        self.workers: list[WorkerProcess] = []
+        self._clients: list[TransferClient] = []
+
+    def __enter__(self) -> Self:
+        self.redis.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for client in self._clients:
+            client.close()
+        for worker in self.workers:
+            worker.kill()
+        self.redis.kill()
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(**{name.removeprefix("HAULAGE_").lower(): value for name, value in self.env.items()})
+
+    @property
+    def client(self) -> TransferClient:
+        if not self._clients:
+            self._clients.append(TransferClient(self.settings))
+        return self._clients[0]
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger, with a connection of its own."""
+        return Ledger(connect(self.settings), self.settings)
+
+    def worker(
+        self,
+        name: str,
+        *,
+        pools: str = "control,data,express",
+        threads: int = 4,
+        supervised: bool = False,
+        wait: bool = True,
+        **env: str,
+    ) -> WorkerProcess:
+        """Start a worker and wait until it consumes. ``env`` are more HAULAGE_* variables, without the prefix."""
+        more = {f"HAULAGE_{key.upper()}": value for key, value in env.items()}
+
+        def ready() -> bool:
+            return not wait or "ready." in process.log.read_text("utf-8", "replace")
+
+        process = WorkerProcess(
+            self.folder, name, {**self.env, **more}, pools=pools, threads=threads, supervised=supervised, ready=ready
+        )
+        process.start()
+        self.workers.append(process)
+        return process
+
+    def wait(self, transfer_id: str, *, seconds: float = 60.0) -> Transfer:
+        """Wait for a completed transfer; a failure shows state, error and history."""
+        return self.client.wait(transfer_id, timeout_seconds=seconds)
+
+    def wait_state(self, transfer_id: str, *states: State, seconds: float = 20.0) -> Transfer:
+        """Wait until the transfer is in one of ``states``."""
+        wait_until(
+            lambda: self.client.get(transfer_id).state in states,
+            f"{transfer_id} in {', '.join(states)}",
+            deadline_seconds=seconds,
+        )
+        return self.client.get(transfer_id)
+
+    def live_leases(self, transfer_id: str) -> dict[str, tuple[str, int]]:
+        """Parts that are leased now: member -> (process, received bytes)."""
+        return self.ledger.in_flight(transfer_id)
+
+    def wait_leased(self, transfer_id: str, *, by: int | None = None, parts: int = 1, seconds: float = 20.0) -> dict[str, Any]:
+        """Wait until ``parts`` parts are leased and moving (bytes received), by the process with pid ``by`` if given."""
+        found: dict[str, Any] = {}
+
+        def moving() -> bool:
+            found.clear()
+            for member, (process, received) in self.live_leases(transfer_id).items():
+                if received > 0 and (by is None or process.split(":")[1] == str(by)):
+                    found[member] = process
+            return len(found) >= parts
+
+        wait_until(moving, f"{parts} live leases of {transfer_id} with bytes moving", deadline_seconds=seconds)
+        return found

@@ -1,0 +1,38 @@
+"""``abort``: after a cancel, drop the multipart upload or temporary file, once no part is in flight any more."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from orchestrator.ledger import new_nonce
+from workers.bootstrap import Deps
+from workers.failures import describe
+
+log = structlog.get_logger(__name__)
+
+_FIRST_WAIT_MS, _LONGEST_WAIT_MS = 1_000, 600_000
+ABORT_SECONDS = 120.0
+
+
+def run_abort(deps: Deps, transfer_id: str) -> None:
+    """Clean up once; a failure is tried again by the sweeper, and the transfer stays cancelled."""
+    sent = time.monotonic()
+    granted = deps.ledger.abort_claim(transfer_id, deps.process, new_nonce())
+    if isinstance(granted, str):
+        return
+    lease, record = granted
+    with deps.keeper.hold(lease, sent=sent) as held:
+        held.touch(patience_seconds=ABORT_SECONDS)
+        try:
+            upload = record.session
+            if upload is not None:
+                deps.endpoints.open(record).destination.abort_upload(upload)
+            deps.ledger.aborted(lease, fine=True)
+            log.info("transfer_cleaned_up", transfer_id=transfer_id)
+        except Exception as exc:
+            error = describe(exc, worker=deps.process, attempt=lease.attempt)
+            delay_ms = min(_FIRST_WAIT_MS << min(lease.attempt, 20), _LONGEST_WAIT_MS)
+            log.warning("clean_up_failed", transfer_id=transfer_id, code=error["code"], message=error["message"])
+            deps.ledger.aborted(lease, fine=False, delay_ms=delay_ms, error=error)

@@ -1,0 +1,99 @@
+"""What a worker process builds once, after the fork. Only tasks and the worker's start-up call ``deps()``."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import threading
+from dataclasses import dataclass
+
+from celery import Celery
+
+from orchestrator.blobs import RedisBlobs
+from orchestrator.dispatch import Dispatcher, make_app, part_queue
+from orchestrator.fleet import Fleet, WorkerInfo
+from orchestrator.ledger import Ledger, connect
+from orchestrator.settings import Settings, load_settings
+from providers.base import Services
+from workers.endpoints import EndpointCache, Endpoints
+from workers.leases import LeaseKeeper
+
+_lock = threading.Lock()
+_built: dict[int, Deps] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """The collaborators of every task. Shared by the threads of one process."""
+
+    settings: Settings
+    ledger: Ledger
+    fleet: Fleet
+    dispatcher: Dispatcher
+    keeper: LeaseKeeper
+    endpoints: EndpointCache
+    process: str
+    info: WorkerInfo
+    rng: random.Random
+
+    def part_queue(self, ends: Endpoints, part_count: int) -> str:
+        """Where the parts of this transfer run."""
+        return part_queue(ends.spec, ends.source_location, ends.destination_location, self.settings, part_count)
+
+
+def build(settings: Settings, app: Celery | None = None, *, pools: tuple[str, ...] | None = None) -> Deps:
+    """Connect everything; nothing is started yet."""
+    process = f"{settings.host}:{os.getpid()}:{secrets.token_hex(3)}"
+    ledger = Ledger(connect(settings), settings)
+    fleet = Fleet(ledger)
+    info = WorkerInfo(process, settings.host, pools or settings.pools, tuple(settings.profile_names()), version())
+    services = Services(
+        blobs=RedisBlobs(ledger.redis, settings.retention_seconds),
+        roots=tuple(settings.roots),
+        connect_seconds=settings.connect_seconds,
+        read_seconds=settings.read_seconds,
+        minimum_bytes_per_second=settings.minimum_bytes_per_second,
+        stall_seconds=settings.stall_seconds,
+    )
+
+    def beat(stuck: int) -> None:
+        fleet.beat(WorkerInfo(info.process, info.host, info.pools, info.profiles, info.version, stuck))
+
+    return Deps(
+        settings=settings,
+        ledger=ledger,
+        fleet=fleet,
+        dispatcher=Dispatcher(app or make_app(settings)),
+        keeper=LeaseKeeper(ledger, process, beat=beat),
+        endpoints=EndpointCache(ledger, settings, services),
+        process=process,
+        info=info,
+        rng=random.SystemRandom(),
+    )
+
+
+def deps() -> Deps:
+    """This process's collaborators, built and started when first asked for."""
+    pid = os.getpid()
+    with _lock:
+        if pid not in _built:
+            from workers.app import app  # the app imports the tasks, and they import this module
+
+            _built.clear()
+            pools = tuple(filter(None, os.environ.get("HAULAGE_PROCESS_POOLS", "").split(",")))
+            made = build(load_settings(), app, pools=pools or None)
+            made.keeper.start()
+            _built[pid] = made
+        return _built[pid]
+
+
+def version() -> str:
+    """The installed version, or ``0`` in a bare checkout."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("haulage")
+    except PackageNotFoundError:
+        return "0"

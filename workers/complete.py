@@ -1,0 +1,279 @@
+"""``complete``: the ledger says whether all parts are there; then verify, commit, verify, and say so. Repeatable."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from awscrt.checksums import combine_crc64nvme
+
+from orchestrator.ledger import new_nonce
+from orchestrator.records import Armed, Lease, Record
+from orchestrator.spec import RetryBudget
+from providers.base import (
+    BUFFER_BYTES,
+    ByteRange,
+    HashesUpload,
+    ListsParts,
+    ObjectStat,
+    PartReceipt,
+    ReadsBack,
+    RepairsParts,
+    UploadId,
+)
+from providers.errors import (
+    ChecksumMismatch,
+    DestinationExists,
+    InvalidPart,
+    LocalFileRemoved,
+    SourceChanged,
+    SourceMissing,
+    StopRequested,
+    UploadNotFound,
+)
+from workers.bootstrap import Deps
+from workers.endpoints import Endpoints
+from workers.failures import describe, judge, outcome_of
+from workers.leases import Held
+
+log = structlog.get_logger(__name__)
+
+COMMIT_SECONDS = 900.0
+"""Patience for a commit: stores take minutes to join 10,000 parts, and an fsync of many GB as long."""
+
+
+class PartsLost(Exception):
+    """The store does not have what the receipts say: the parts named (None: all) must be sent again."""
+
+    def __init__(self, parts: Sequence[int] | None) -> None:
+        super().__init__("parts lost")
+        self.parts = parts
+
+
+def run_complete(deps: Deps, transfer_id: str, round_no: int) -> None:
+    """Commit once. Called too early it arms a round or leaves; called again it finds the transfer over."""
+    sent = time.monotonic()
+    granted = deps.ledger.complete_claim(transfer_id, round_no, deps.process, new_nonce())
+    if isinstance(granted, Armed):
+        record = deps.ledger.record(transfer_id)
+        deps.dispatcher.round(transfer_id, granted, record.fields["q"], record.fields["qc"])
+        return
+    if isinstance(granted, str):
+        return
+    lease, record = granted
+    with deps.keeper.hold(lease, sent=sent) as held:
+        held.touch(patience_seconds=COMMIT_SECONDS)
+        try:
+            _commit(deps, held, record)
+        except StopRequested:
+            if held.why == "drain":
+                deps.ledger.complete_done(lease, "handed_back", data={})
+                deps.dispatcher.complete(transfer_id, round_no, record.fields["qc"])
+        except PartsLost as lost:
+            deps.ledger.undo(lease, lost.parts)
+            error = describe(UploadNotFound("the store lost parts: they are sent again"), worker=deps.process)
+            deps.ledger.complete_done(lease, "restart", data=error)
+            deps.endpoints.forget(transfer_id)
+            deps.dispatcher.prepare(transfer_id, lease.epoch + 1, record.fields["qc"])
+        except Exception as exc:
+            _failed(deps, lease, record, exc)
+    deps.dispatcher.send_all(deps.ledger.admit())
+
+
+def _commit(deps: Deps, held: Held, record: Record) -> None:
+    ends = deps.endpoints.open(record)
+    receipts = deps.ledger.receipts(record)
+    missing = set(range(1, ends.plan.part_count + 1)) - {each.number for each in receipts}
+    if missing:
+        raise PartsLost(sorted(missing))
+    _check_source(ends)
+    crc = combined_crc(receipts)
+    _check_source_checksum(record, crc)
+    if isinstance(ends.destination, RepairsParts):
+        parts = [ends.plan.part(each.number) for each in receipts] if not ends.plan.stream else []
+        lost = ends.destination.lost_parts(ends.upload, parts, receipts)
+        if lost:
+            raise PartsLost(lost)
+    existed = _expect_checksum_before(held, ends)
+    held.check()
+    held.touch(patience_seconds=COMMIT_SECONDS)
+    try:
+        stat = _complete_upload(ends, receipts)
+    except UploadNotFound:
+        raise PartsLost(None) from None
+    except DestinationExists:
+        if ends.spec.on_exists != "skip":
+            raise
+        ends.destination.abort_upload(ends.upload)
+        deps.ledger.complete_done(held.lease, "completed", data={"skipped": True})
+        return
+    _expect_checksum_after(held, ends, stat, existed)
+    result: dict[str, Any] = {
+        "size_bytes": sum(each.size_bytes for each in receipts),
+        "etag": stat.etag or "",
+        "crc64nvme": f"{crc:016x}" if crc is not None else "",
+        "parts": len(receipts),
+        "verified": _verified_by(ends, stat, crc),
+        "name": record.fields.get("dest_name", ""),
+    }
+    state = deps.ledger.complete_done(held.lease, "completed", data=result)
+    log.info("transfer_completed", transfer_id=record.transfer_id, state=state, size_bytes=result["size_bytes"])
+
+
+def combined_crc(receipts: Sequence[PartReceipt]) -> int | None:
+    """CRC-64/NVME of the whole object from those of its parts, without reading again. None if a part has none."""
+    total = 0
+    for receipt in receipts:
+        if receipt.crc64nvme is None:
+            return None
+        total = combine_crc64nvme(total, receipt.crc64nvme, receipt.size_bytes)
+    return total
+
+
+def _complete_upload(ends: Endpoints, receipts: Sequence[PartReceipt]) -> ObjectStat:
+    try:
+        return ends.destination.complete_upload(ends.upload, receipts)
+    except InvalidPart:
+        healed, lost = _heal(ends, receipts)
+        if lost:
+            raise PartsLost(lost) from None
+        return ends.destination.complete_upload(ends.upload, healed)
+
+
+def _heal(ends: Endpoints, receipts: Sequence[PartReceipt]) -> tuple[list[PartReceipt], list[int]]:
+    """Take the store's ETag where size and checksum agree with the receipt (a zombie sent the same bytes again)."""
+    if not isinstance(ends.destination, ListsParts):
+        raise PartsLost(None)
+    stored = {each.number: each for each in ends.destination.list_parts(ends.upload)}
+    healed, lost = [], []
+    for receipt in receipts:
+        theirs = stored.get(receipt.number)
+        same = theirs is not None and theirs.size_bytes == receipt.size_bytes
+        proven = theirs is not None and (theirs.etag == receipt.etag or theirs.crc64nvme == receipt.crc64nvme is not None)
+        if theirs is not None and same and proven:
+            healed.append(PartReceipt(receipt.number, receipt.size_bytes, theirs.etag, receipt.crc64nvme))
+        else:
+            lost.append(receipt.number)
+    return healed, lost
+
+
+def _check_source(ends: Endpoints) -> None:
+    """Where each range reply was not pinned by the server, look once more that nothing changed."""
+    if ends.validator.kind in ("etag", "version", "last_modified", "none"):
+        return
+    try:
+        stat = ends.source.stat()
+    except SourceMissing:
+        raise LocalFileRemoved("the source was removed while the transfer ran") from None
+    if stat.validator != ends.validator:
+        raise SourceChanged("the source changed while the transfer ran")
+
+
+def _check_source_checksum(record: Record, crc: int | None) -> None:
+    algorithm, _, digest = record.fields.get("source_checksum", "").partition(":")
+    if crc is not None and algorithm == "crc64nvme" and digest != f"{crc:016x}":
+        raise ChecksumMismatch(f"the source's store says crc64nvme {digest}, the bytes that arrived have {crc:016x}")
+
+
+def _expect_checksum_before(held: Held, ends: Endpoints) -> bool:
+    """The user's checksum, before anything is visible where the store allows. Answers whether an object is there now."""
+    if ends.spec.checksum is None:
+        return True
+    if not isinstance(ends.destination, HashesUpload):
+        return ends.destination.existing() is not None
+    algorithm, _, wanted = ends.spec.checksum.partition(":")
+
+    def passed(count: int) -> None:
+        held.check()
+        held.touch()
+
+    try:
+        found = ends.destination.hash_upload(ends.upload, algorithm, passed)
+    except UploadNotFound:
+        return True  # a repeated commit: complete_upload finds the file it made
+    _compare(algorithm, wanted, found)
+    return True
+
+
+def _expect_checksum_after(held: Held, ends: Endpoints, stat: ObjectStat, existed: bool) -> None:
+    if ends.spec.checksum is None or isinstance(ends.destination, HashesUpload):
+        return
+    if not isinstance(ends.destination, ReadsBack):
+        raise ChecksumMismatch("this destination cannot be read back, so the expected checksum cannot be proven")
+    algorithm, _, wanted = ends.spec.checksum.partition(":")
+    source = ends.destination.as_source()
+    digest, buffer = hashlib.new(algorithm), memoryview(bytearray(BUFFER_BYTES))
+    fresh = source.stat()
+    if fresh.size_bytes:
+        body = source.read_range(ByteRange(0, fresh.size_bytes), validator=fresh.validator)
+        try:
+            while count := body.readinto(buffer):
+                held.check()
+                held.touch()
+                digest.update(buffer[:count])
+        finally:
+            body.close()
+    try:
+        _compare(algorithm, wanted, digest.hexdigest())
+    except ChecksumMismatch:
+        if not existed:
+            ends.destination.remove()
+        raise
+
+
+def _compare(algorithm: str, wanted: str, found: str) -> None:
+    if wanted != found:
+        raise ChecksumMismatch(f"expected {algorithm} {wanted}, the object has {found}")
+
+
+def _verified_by(ends: Endpoints, stat: ObjectStat, crc: int | None) -> str:
+    if ends.spec.checksum is not None:
+        return ends.spec.checksum.partition(":")[0]
+    if crc is not None and stat.checksum == f"crc64nvme:{crc:016x}":
+        return "crc64nvme"
+    return "etag" if stat.etag else "size"
+
+
+def _failed(deps: Deps, lease: Lease, record: Record, exc: Exception) -> None:
+    try:
+        budget, restartable = record.spec.retry, record.spec.on_source_change == "restart"
+    except Exception:  # the spec is what cannot be read
+        budget, restartable = RetryBudget(), False
+    error = describe(exc, worker=deps.process, attempt=lease.attempt)
+    decision = judge(
+        exc,
+        attempt=lease.attempt,
+        attempts=budget.prepare_attempts,
+        elapsed_ms=lease.elapsed_ms,
+        budget=budget,
+        rng=deps.rng,
+    )
+    outcome, delay_ms, reason = outcome_of(decision, "failed")
+    if isinstance(exc, SourceChanged) and restartable:
+        outcome = "restart"
+    log.warning(
+        "commit_failed",
+        transfer_id=lease.transfer_id,
+        attempt=lease.attempt,
+        code=error["code"],
+        message=error["message"],
+        outcome=outcome,
+        exc_info=exc if error["code"] == "internal" else None,
+    )
+    state = deps.ledger.complete_done(lease, outcome, delay_ms=delay_ms, reason=reason, data=error)
+    if state == "failed" and isinstance(exc, ChecksumMismatch):
+        _drop_bad(deps, record)
+
+
+def _drop_bad(deps: Deps, record: Record) -> None:
+    """Bytes that are proven wrong are no partial file worth keeping: a retry must start from nothing."""
+    upload = record.session
+    if upload is None:
+        return
+    try:
+        deps.endpoints.open(record).destination.abort_upload(UploadId(upload))
+    except Exception as exc:
+        log.warning("bad_upload_not_dropped", transfer_id=record.transfer_id, error=type(exc).__name__)

@@ -1,0 +1,183 @@
+"""One task of a lane: claim the next part, move it, record it, and say whether the lane goes on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from orchestrator.ledger import new_nonce, planned_bytes
+from orchestrator.records import Later, Lease, Outcome
+from orchestrator.spec import RetryBudget
+from providers.base import PartReceipt
+from providers.errors import CredentialExpired, SourceChanged, StopRequested, UploadNotFound
+from workers.bootstrap import Deps
+from workers.copy import move_part
+from workers.endpoints import Endpoints
+from workers.failures import describe, judge, outcome_of
+from workers.leases import Held
+from workers.stream import move_stream
+
+log = structlog.get_logger(__name__)
+
+_SHORT_WAIT_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """The address of a lane's next task."""
+
+    transfer_id: str
+    epoch: int
+    round_no: int
+    lane: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the task ended: ``successor`` is the sequence number to publish, or None; ``queue`` where."""
+
+    successor: int | None = None
+    queue: str = ""
+
+
+def run_lane(deps: Deps, ticket: Ticket, *, in_chord: bool) -> Ended:
+    """Move parts until the quantum is used up or nothing is left. Never raises for a transfer's own faults."""
+    seq, began, queue = ticket.seq, time.monotonic(), ""
+    while True:
+        if deps.keeper.draining.is_set():
+            return Ended(seq, queue or _queue_of(deps, ticket))
+        sent = time.monotonic()
+        claim = deps.ledger.claim(
+            ticket.transfer_id,
+            ticket.epoch,
+            ticket.round_no,
+            ticket.lane,
+            seq,
+            nonce=new_nonce(),
+            process=deps.process,
+        )
+        match claim:
+            case Lease():
+                done, ends = _move(deps, claim, sent)
+                seq = claim.next_seq
+                queue = ends.queue if ends else queue
+            case Later(wait_ms) if wait_ms <= _SHORT_WAIT_MS:
+                deps.keeper.draining.wait(wait_ms / 1000)
+                continue
+            case _:
+                return Ended()
+        if done.last:
+            if not in_chord or done.damaged:
+                _complete(deps, ticket, ends)
+            return Ended()
+        if done.state not in ("running", "") or done.answer == "fenced":
+            return Ended()
+        if ends is None or time.monotonic() - began >= _quantum(deps, ends):
+            return Ended(seq, queue or _queue_of(deps, ticket))
+
+
+def _move(deps: Deps, lease: Lease, sent: float) -> tuple[Outcome, Endpoints | None]:
+    bound = log.bind(transfer_id=lease.transfer_id, part=lease.member, attempt=lease.attempt)
+    ends: Endpoints | None = None
+    with deps.keeper.hold(lease, sent=sent) as held:
+        try:
+            ends = deps.endpoints.of(lease.transfer_id, lease.epoch, lease.session_no)
+            if lease.member == "0":
+                return _stream(deps, held, ends), ends
+            began = time.monotonic()
+            part = ends.plan.part(lease.part_number)
+            receipt = move_part(held, part, ends)
+            outcome = deps.ledger.finish(lease, receipt, part.size_bytes)
+            elapsed_ms = int((time.monotonic() - began) * 1000)
+            bound.info("part_stored", size_bytes=part.size_bytes, duration_ms=elapsed_ms, answer=outcome.answer)
+            _clean_up_after_cancel(deps, lease, ends, outcome)
+            return outcome, ends
+        except StopRequested:
+            outcome = _hand_back(deps, held)
+            bound.info("part_handed_back", why=held.why, answer=outcome.answer)
+        except Exception as exc:
+            outcome = _failed(deps, lease, ends, exc)
+        _clean_up_after_cancel(deps, lease, ends, outcome)
+        return outcome, ends
+
+
+def _hand_back(deps: Deps, held: Held) -> Outcome:
+    if held.lost:
+        return Outcome("fenced", "")
+    return deps.ledger.release(held.lease, "handed_back")
+
+
+def _failed(deps: Deps, lease: Lease, ends: Endpoints | None, exc: Exception) -> Outcome:
+    budget = ends.spec.retry if ends else RetryBudget()
+    error = describe(exc, worker=deps.process, part=lease.part_number, attempt=lease.attempt)
+    restart = isinstance(exc, UploadNotFound) or (
+        isinstance(exc, SourceChanged) and ends is not None and ends.spec.on_source_change == "restart"
+    )
+    if isinstance(exc, (UploadNotFound, CredentialExpired)):
+        deps.endpoints.forget(lease.transfer_id)
+    if restart and lease.attempt < budget.part_attempts:
+        outcome, delay_ms, reason = "restart", 0, ""
+    else:
+        decision = judge(
+            exc,
+            attempt=lease.attempt,
+            attempts=budget.part_attempts,
+            elapsed_ms=lease.elapsed_ms,
+            budget=budget,
+            rng=deps.rng,
+        )
+        outcome, delay_ms, reason = outcome_of(decision, "fail")
+    log.warning(
+        "part_failed",
+        transfer_id=lease.transfer_id,
+        part=lease.member,
+        attempt=lease.attempt,
+        code=error["code"],
+        message=error["message"],
+        outcome=outcome,
+        delay_ms=delay_ms,
+        exc_info=exc if error["code"] == "internal" else None,
+    )
+    released = deps.ledger.release(lease, outcome, delay_ms=delay_ms, reason=reason, error=error)
+    if released.state in ("failed", "waiting"):
+        deps.dispatcher.send_all(deps.ledger.admit())
+    return released
+
+
+def _stream(deps: Deps, held: Held, ends: Endpoints) -> Outcome:
+    outcome = Outcome("ok", "running")
+
+    def record(receipt: PartReceipt, part_count: int) -> None:
+        nonlocal outcome
+        held.check()
+        planned = planned_bytes(ends.plan, receipt.number)
+        outcome = deps.ledger.stream_part(held.lease, receipt, planned, part_count=part_count)
+        if not outcome.counted:
+            held.stop("lost")
+            held.check()
+
+    move_stream(held, ends, record)
+    return outcome
+
+
+def _complete(deps: Deps, ticket: Ticket, ends: Endpoints | None) -> None:
+    if ends is not None:
+        deps.dispatcher.complete(ticket.transfer_id, ticket.round_no, ends.control)
+
+
+def _clean_up_after_cancel(deps: Deps, lease: Lease, ends: Endpoints | None, outcome: Outcome) -> None:
+    """The last part in flight of a cancelled transfer starts the clean-up that waited for it."""
+    if outcome.state == "cancelled" and outcome.live_leases == 0 and ends is not None:
+        deps.dispatcher.abort(lease.transfer_id, ends.control)
+
+
+def _quantum(deps: Deps, ends: Endpoints) -> float:
+    settings = deps.settings
+    return settings.quantum_seconds if ends.plan.part_count > settings.quantum_above_parts else 0.0
+
+
+def _queue_of(deps: Deps, ticket: Ticket) -> str:
+    return deps.ledger.record(ticket.transfer_id).fields.get("q", "")

@@ -1,0 +1,270 @@
+"""``prepare``: look at the source, plan, reconcile with what the store holds, open the upload, publish the first round."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from orchestrator.errors import DuplicateTransfer
+from orchestrator.ledger import new_nonce
+from orchestrator.plan import Plan, plan_parts, plan_stream
+from orchestrator.records import Armed, Lease, Record
+from orchestrator.spec import RetryBudget
+from providers.base import CopiesRange, ListsParts, ListsUploads, ObjectStat, Part, RepairsParts, UploadId
+from providers.errors import (
+    DestinationExists,
+    InvalidValue,
+    LengthUnknown,
+    SourceChanged,
+    StopRequested,
+    UploadNotFound,
+)
+from providers.filenames import sanitise
+from workers.bootstrap import Deps
+from workers.endpoints import Endpoints
+from workers.failures import describe, judge, outcome_of
+from workers.leases import Held
+
+log = structlog.get_logger(__name__)
+
+_INTENT_SLACK_SECONDS = 5.0
+SILENT_SECONDS = 600.0
+"""Patience for looking at both ends, reconciling and preallocating."""
+
+
+class Skipped(Exception):
+    """The destination exists and ``on_exists`` says to leave it."""
+
+    def __init__(self, stat: ObjectStat) -> None:
+        super().__init__("skipped")
+        self.stat = stat
+
+
+def run_prepare(deps: Deps, transfer_id: str, epoch: int) -> None:
+    """Prepare a transfer once. A doubled message finds the lease taken or the state moved on, and leaves."""
+    sent = time.monotonic()
+    granted = deps.ledger.prepare_lease(transfer_id, epoch, deps.process, new_nonce())
+    if isinstance(granted, str):
+        return
+    lease, record = granted
+    with deps.keeper.hold(lease, sent=sent) as held:
+        held.touch(patience_seconds=SILENT_SECONDS)
+        try:
+            _prepare(deps, held, record)
+        except Skipped as skipped:
+            result = {"skipped": True, "size_bytes": skipped.stat.size_bytes}
+            deps.ledger.prepare_failed(lease, "done", data=result)
+        except StopRequested:
+            if held.why == "drain":
+                deps.ledger.prepare_failed(lease, "handed_back", data={})
+                deps.dispatcher.prepare(transfer_id, epoch, record.fields["qc"])
+        except Exception as exc:
+            _failed(deps, lease, record, exc)
+    deps.dispatcher.send_all(deps.ledger.admit())
+
+
+def _prepare(deps: Deps, held: Held, record: Record) -> None:
+    lease = held.lease
+    ends = deps.endpoints.open(record)
+    stat = ends.source.stat()
+    held.check()
+    changed = bool(record.fields.get("validator")) and stat.validator != record.validator
+    if changed and ends.spec.on_source_change != "restart":
+        raise SourceChanged("the source changed since the transfer began")
+    ends = _name_destination(deps, lease, ends, stat)
+    _hold_real_destination(deps, lease, ends)
+    if record.session is None:
+        _check_existing(ends)
+    plan = record.plan if record.number("n") and not changed else _plan(ends, stat)
+    server_copy = _server_copy(ends, plan)
+    ends = replace(ends, plan=plan, validator=stat.validator, server_copy=server_copy)
+    upload = _session(deps, held, ends, fresh=changed or plan.stream)
+    held.check()
+    deps.ledger.note(
+        lease,
+        {
+            "server_copy": int(server_copy),
+            "session": upload,
+            "source_checksum": stat.checksum or "",
+            "intent_at": 0,
+        },
+    )
+    in_flight = min(ends.spec.parts_in_flight or deps.settings.parts_in_flight, max(plan.part_count, 1))
+    if plan.stream or ends.destination.limits.sequential:
+        in_flight = 1
+    queue = deps.part_queue(ends, plan.part_count)
+    about = {"size_bytes": plan.size_bytes, "parts": plan.part_count, "part_size_bytes": plan.part_size_bytes}
+    armed = deps.ledger.prepared(
+        lease, plan, stat.validator, parts_in_flight=in_flight, queue=queue, about={**about, "name": stat.name}
+    )
+    log.info("transfer_prepared", transfer_id=record.transfer_id, answer=str(armed), **about)
+    if isinstance(armed, Armed):
+        deps.dispatcher.round(record.transfer_id, armed, queue, record.fields["qc"])
+    elif armed == "complete":
+        deps.dispatcher.complete(record.transfer_id, record.number("round"), record.fields["qc"])
+
+
+def _plan(ends: Endpoints, stat: ObjectStat) -> Plan:
+    limits, wish = ends.destination.limits, ends.spec.part_size
+    if ends.spec.size_bytes is not None and stat.size_bytes not in (None, ends.spec.size_bytes):
+        raise SourceChanged(f"the source has {stat.size_bytes} bytes, not the {ends.spec.size_bytes} that were announced")
+    if stat.size_bytes is None:
+        try:
+            return plan_stream(None, limits, part_size_bytes=wish)
+        except InvalidValue as exc:
+            raise LengthUnknown(str(exc)) from None
+    plan = plan_parts(stat.size_bytes, limits, part_size_bytes=wish)
+    if plan.size_bytes == 0 or (stat.accepts_ranges and stat.validator.pins):
+        return plan
+    # What cannot be ranged or pinned is read once from the front, whatever the number of parts.
+    return plan_stream(stat.size_bytes, limits, part_size_bytes=wish)
+
+
+def _server_copy(ends: Endpoints, plan: Plan) -> bool:
+    mode = ends.spec.copy_mode
+    able = (
+        mode != "relay"
+        and isinstance(ends.destination, CopiesRange)
+        and not plan.stream
+        and bool(plan.size_bytes)
+        and plan.part_count > 1
+        and ends.destination.can_copy_from(ends.source)
+    )
+    if mode == "server" and not able:
+        raise InvalidValue("copy", "server", "auto or relay: this store cannot read that source, or it is a single part")
+    return able
+
+
+def _name_destination(deps: Deps, lease: Lease, ends: Endpoints, stat: ObjectStat) -> Endpoints:
+    """A destination that ends in a slash is a folder: the name comes from the source, made safe."""
+    if ends.record.fields.get("dest_name") or not ends.destination_location.url.endswith("/"):
+        return ends
+    name = sanitise(stat.name or "download")
+    deps.ledger.note(lease, {"dest_name": name})
+    record = Record(ends.record.transfer_id, {**ends.record.fields, "dest_name": name})
+    return deps.endpoints.open(record)
+
+
+def _hold_real_destination(deps: Deps, lease: Lease, ends: Endpoints) -> None:
+    """Two paths may mean one file: the duplicate check once more, by what only the disk's host can know."""
+    identity = getattr(ends.destination, "identity", None)
+    if identity is None:
+        return
+    other = deps.ledger.hold_destination(lease, f"disk:{ends.destination_location.host}:{identity()}")
+    if other:
+        raise DuplicateTransfer(other)
+
+
+def _check_existing(ends: Endpoints) -> None:
+    """Refuse or skip before a byte is moved; the commit checks again where the store can."""
+    if ends.spec.on_exists == "overwrite":
+        return
+    is_file = ends.destination_location.scheme.kind in ("path", "name")
+    if ends.spec.on_exists is None and not is_file:
+        return
+    existing = ends.destination.existing()
+    if existing is None:
+        return
+    if ends.spec.on_exists == "skip":
+        raise Skipped(existing)
+    raise DestinationExists(f"{ends.destination_location.shown} exists and on_exists is 'fail'")
+
+
+def _session(deps: Deps, held: Held, ends: Endpoints, *, fresh: bool) -> UploadId:
+    """The open upload: the one of before where the store still has it, else a new one."""
+    record, lease = ends.record, held.lease
+    upload = record.session
+    if upload is not None and not fresh:
+        if _reconcile(deps, held, ends, upload):
+            return upload
+        deps.ledger.undo(lease, None)
+    elif upload is not None or record.number("done"):
+        if upload is not None:
+            ends.destination.abort_upload(upload)
+        deps.ledger.undo(lease, None)
+    elif record.number("intent_at"):
+        adopted = _adopt(ends, record.number("intent_at") / 1000)
+        if adopted is not None:
+            return _book(deps, lease, ends, adopted)
+    held.check()
+    deps.ledger.note(lease, {"intent_at": int(time.time() * 1000)})
+    return _book(deps, lease, ends, ends.destination.create_upload(ends.plan.upload))
+
+
+def _book(deps: Deps, lease: Lease, ends: Endpoints, upload: UploadId) -> UploadId:
+    shown = {"destination": ends.destination_location.shown, "upload": upload, "opened_at": int(time.time())}
+    if not deps.ledger.note(lease, {"session": upload, "intent_at": 0}, session=shown):
+        raise StopRequested("lost")
+    return upload
+
+
+def _adopt(ends: Endpoints, since: float) -> UploadId | None:
+    """A crash between create and record: the upload of exactly this key since the intent, if there is just one."""
+    if not isinstance(ends.destination, ListsUploads):
+        return None
+    found = [upload for upload, created in ends.destination.list_uploads() if created >= since - _INTENT_SLACK_SECONDS]
+    if len(found) > 1:
+        log.warning("unknown_uploads_found", transfer_id=ends.record.transfer_id, count=len(found))
+    return found[0] if len(found) == 1 else None
+
+
+def _reconcile(deps: Deps, held: Held, ends: Endpoints, upload: UploadId) -> bool:
+    """Compare receipts with the store and undo what it lost. False when the whole session is gone."""
+    receipts = deps.ledger.receipts(ends.record)
+    try:
+        lost = lost_parts(ends, upload, receipts)
+    except UploadNotFound:
+        return False
+    held.check()
+    if lost:
+        log.warning("parts_undone", transfer_id=ends.record.transfer_id, count=len(lost))
+        deps.ledger.undo(held.lease, lost)
+    return True
+
+
+def lost_parts(ends: Endpoints, upload: UploadId, receipts: list[Any]) -> list[int]:
+    """Numbers of recorded parts the store does not hold as recorded. Raises UploadNotFound."""
+    destination = ends.destination
+    if isinstance(destination, ListsParts) and ends.plan.part_count > 1:
+        held = {each.number: each for each in destination.list_parts(upload)}
+        return [
+            each.number
+            for each in receipts
+            if each.number not in held
+            or held[each.number].size_bytes != each.size_bytes
+            or held[each.number].etag.strip('"') != each.etag.strip('"')
+        ]
+    if isinstance(destination, RepairsParts):
+        parts: list[Part] = [ends.plan.part(each.number) for each in receipts]
+        return list(destination.lost_parts(upload, parts, receipts))
+    return []
+
+
+def _failed(deps: Deps, lease: Lease, record: Record, exc: Exception) -> None:
+    try:
+        budget = record.spec.retry
+    except Exception:  # the spec is what cannot be read
+        budget = RetryBudget()
+    error = describe(exc, worker=deps.process, attempt=lease.attempt)
+    decision = judge(
+        exc,
+        attempt=lease.attempt,
+        attempts=budget.prepare_attempts,
+        elapsed_ms=lease.elapsed_ms,
+        budget=budget,
+        rng=deps.rng,
+    )
+    outcome, delay_ms, reason = outcome_of(decision, "fail")
+    log.warning(
+        "prepare_failed",
+        transfer_id=lease.transfer_id,
+        attempt=lease.attempt,
+        code=error["code"],
+        message=error["message"],
+        outcome=outcome,
+        exc_info=exc if error["code"] == "internal" else None,
+    )
+    deps.ledger.prepare_failed(lease, outcome, delay_ms=delay_ms, reason=reason, data=error)

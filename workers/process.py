@@ -1,0 +1,66 @@
+"""One worker process, as the supervisor starts it: ``python -m workers.process --pools data --threads 8``.
+
+It dies with its supervisor, also when that one is killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+import threading
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run until stopped."""
+    parser = argparse.ArgumentParser(prog="workers.process")
+    parser.add_argument("--pools", required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--parent", type=int, required=True, help="process id of the supervisor")
+    options = parser.parse_args(arguments)
+    _die_with(options.parent)
+    pools = tuple(options.pools.split(","))
+    os.environ["HAULAGE_PROCESS_POOLS"] = options.pools
+
+    from orchestrator.dispatch import worker_queues
+    from orchestrator.settings import load_settings
+    from workers.app import app
+
+    settings = load_settings()
+    app.worker_main(
+        [
+            "worker",
+            "--pool=threads",
+            f"--concurrency={options.threads}",
+            f"--queues={','.join(worker_queues(settings, pools))}",
+            f"--hostname={options.name}@{settings.host}",
+            "--without-mingle",
+            "--without-gossip",
+            f"--loglevel={settings.log_level}",
+        ]
+    )
+
+
+def _die_with(parent: int) -> None:
+    """SIGKILL for us when the parent dies: leases are made for that, and a worker nobody watches is worse."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the supervisor has gone")
+    if sys.platform != "linux":
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while not threading.Event().wait(1.0):
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Repairs what died: a daemon thread in every worker process, with its own Redis client. Each action is an idempotent move."""
+
+from __future__ import annotations
+
+import threading
+
+import structlog
+
+from orchestrator.dispatch import Dispatcher
+from orchestrator.errors import LedgerUnavailable
+from orchestrator.fleet import Fleet
+from orchestrator.ledger import Ledger
+
+log = structlog.get_logger(__name__)
+
+_TIDY_EVERY = 600
+
+
+class Sweeper:
+    """Runs ``sweep_once`` every ``sweep_seconds``. A thread, because a timer of the worker would delay tasks."""
+
+    def __init__(self, ledger: Ledger, dispatcher: Dispatcher, process: str) -> None:
+        self._ledger = ledger
+        self._dispatcher = dispatcher
+        self._process = process
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="haulage-sweeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin sweeping."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop, and wait for the sweep under way."""
+        self._end.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def sweep_once(self) -> int:
+        """One pass over what is due; answers how many messages were sent."""
+        messages = self._ledger.sweep(self._process)
+        if messages is None:
+            return 0
+        # Queued transfers are admitted here too: the submitter or the end that should have done it may have died.
+        messages = [*messages, *self._ledger.admit()]
+        for message in messages:
+            log.info("repair_sent", kind=message.kind, args=list(message.args))
+        self._dispatcher.send_all(messages)
+        return len(messages)
+
+    def _loop(self) -> None:
+        rounds = 0
+        while not self._end.wait(self._ledger.settings.sweep_seconds):
+            try:
+                self.sweep_once()
+                rounds += 1
+                if rounds % _TIDY_EVERY == 0:
+                    Fleet(self._ledger).forget_dead()
+            except LedgerUnavailable as exc:
+                log.warning("sweep_skipped", error=str(exc))
+            except Exception:
+                log.exception("sweep_failed")
