@@ -10,6 +10,7 @@ for _package in (orchestrator, providers):
             "rename it or move it off sys.path"
         )
 
+# ruff: noqa: E402 - what hides our packages must be named before their first import fails in a less helpful way
 from orchestrator.client import Transfer, TransferClient
 from orchestrator.errors import (
     ClientClosed,

@@ -6,5 +6,6 @@ __haulage__ = True
 
 if not getattr(providers, "__haulage__", False):
     raise ImportError(
-        f"the module 'providers' at {providers.__file__} hides the one that Haulage installs; rename it or move it off sys.path"
+        f"the module 'providers' at {providers.__file__} hides the one that Haulage installs; "
+        "rename it or move it off sys.path"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import redis
 
 from orchestrator.ledger import ledger_errors
@@ -36,7 +38,8 @@ class RedisBlobs:
         if stop <= start:
             return b""
         with ledger_errors():
-            return bytes(self._redis.getrange(_PREFIX + name, start, stop - 1))
+            data: Any = self._redis.getrange(_PREFIX + name, start, stop - 1)
+        return bytes(data)
 
     def write(self, name: str, start: int, data: bytes) -> None:
         """Write at an offset; what lies before it is zeros until it is written too."""

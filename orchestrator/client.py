@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-
 from orchestrator.dispatch import Dispatcher, control_queue, make_app
 from orchestrator.errors import (
     ClientClosed,
@@ -32,6 +31,9 @@ from orchestrator.settings import Settings, load_settings
 from orchestrator.spec import build_spec, destination_identity, dump_spec
 from orchestrator.states import State
 from providers.schemes import redact
+
+History = list[dict[str, Any]]
+Workers = list[WorkerInfo]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +132,11 @@ class TransferClient:
         self._ledger.record(transfer_id)
         return follow_events(self._ledger, transfer_id, after=after)
 
-    def history(self, transfer_id: str) -> list[dict[str, Any]]:
+    def history(self, transfer_id: str) -> History:
         """The latest failed attempts of its parts, newest first."""
         return self._ledger.history(transfer_id)
 
-    def workers(self) -> list[WorkerInfo]:
+    def workers(self) -> Workers:
         """Worker processes that live now."""
         return Fleet(self._ledger).workers()
 
@@ -156,7 +158,9 @@ class TransferClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _submit(self, source: str, destination: str, options: dict[str, Any], *, paused: bool) -> str:

@@ -151,7 +151,8 @@ class Dispatcher:
             self._publish(PART, (transfer_id, armed.epoch, armed.round_no, 1, 0), queue)
             return
         header = [
-            self.lane(transfer_id, armed.epoch, armed.round_no, number, 0, queue) for number in range(1, armed.lanes + 1)
+            self.lane(transfer_id, armed.epoch, armed.round_no, number, 0, queue)
+            for number in range(1, armed.lanes + 1)
         ]
         body = self.app.signature(COMPLETE, args=(transfer_id, armed.round_no), immutable=True)
         body.set(queue=self._queue(control), argsrepr=f"{transfer_id} round {armed.round_no}", kwargsrepr="{}")

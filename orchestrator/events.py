@@ -39,12 +39,18 @@ class Event:
 
 
 def read_events(
-    ledger: Ledger, transfer_id: str | None = None, *, after: str = FROM_START, shard: int = 0, block_ms: int = 0, limit: int = 500
+    ledger: Ledger,
+    transfer_id: str | None = None,
+    *,
+    after: str = FROM_START,
+    shard: int = 0,
+    block_ms: int = 0,
+    limit: int = 500,
 ) -> list[Event]:
-    """Events after a position, oldest first; ``block_ms`` waits for at least one. Without an id: those of a whole shard."""
+    """Events after a position, oldest first; ``block_ms`` waits for one. Without an id: those of a whole shard."""
     name = ledger.prefix(transfer_id) + f"e:{transfer_id}" if transfer_id else f"{ledger.prefixes[shard]}events"
     with ledger_errors():
-        reply = ledger.redis.xread({name: after}, count=limit, block=block_ms or None)
+        reply: Any = ledger.redis.xread({name: after}, count=limit, block=block_ms or None)
     rows = reply[0][1] if reply else []
     return [_event(position, fields, transfer_id) for position, fields in rows]
 

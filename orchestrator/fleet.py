@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from orchestrator.errors import InvalidSpec
 from orchestrator.ledger import Ledger, ledger_errors
@@ -75,21 +76,29 @@ class Fleet:
 
     def hosts(self) -> set[str]:
         """Hosts that ever had a worker, up to a week ago: a host that reboots is no unknown host."""
+        since = (time.time() - _FORGET_SECONDS) * 1000
         with ledger_errors():
-            return {each.decode() for each in self._redis.zrangebyscore("hl:hosts", time.time() * 1000 - _FORGET_SECONDS * 1000, "+inf")}
+            rows: Any = self._redis.zrangebyscore("hl:hosts", since, "+inf")
+        return {each.decode() for each in rows}
 
     def forget_dead(self) -> None:
         """Drop heartbeats of processes that are long gone."""
         before = int((time.time() - 3600) * 1000)
         with ledger_errors():
             for prefix in self._ledger.prefixes:
-                for process in self._redis.zrangebyscore(f"{prefix}procs", "-inf", before):
+                gone: Any = self._redis.zrangebyscore(f"{prefix}procs", "-inf", before)
+                for process in gone:
                     self._redis.hdel("hl:workers", process)
                 self._redis.zremrangebyscore(f"{prefix}procs", "-inf", before)
 
 
 def check_against_fleet(
-    spec: TransferSpec, source: Location, destination: Location, workers: list[WorkerInfo], hosts: set[str], settings: Settings
+    spec: TransferSpec,
+    source: Location,
+    destination: Location,
+    workers: list[WorkerInfo],
+    hosts: set[str],
+    settings: Settings,
 ) -> None:
     """Refuse a profile, pool or host nobody has. With no worker alive nothing is known: accept and wait."""
     for name, location in (("source", source), ("destination", destination)):
@@ -99,7 +108,10 @@ def check_against_fleet(
     if not workers:
         return
     profiles = {each for worker in workers for each in worker.profiles}
-    for field_name, wanted in (("source_profile", spec.source_profile), ("destination_profile", spec.destination_profile)):
+    for field_name, wanted in (
+        ("source_profile", spec.source_profile),
+        ("destination_profile", spec.destination_profile),
+    ):
         if wanted is not None and wanted not in profiles:
             known = ", ".join(sorted(profiles)) or "none is configured"
             raise InvalidSpec(field_name, wanted, f"a profile some worker has: {known}")

@@ -167,8 +167,10 @@ class Ledger:
         with ledger_errors():
             for prefix in self.prefixes:
                 reply = move("admit")(self.redis, prefix, *args)
-                for at in range(0, len(reply), 3):
-                    messages.append(Message("prepare", (_text(reply[at]), reply[at + 1]), _text(reply[at + 2])))
+                messages += [
+                    Message("prepare", (_text(reply[at]), reply[at + 1]), _text(reply[at + 2]))
+                    for at in range(0, len(reply), 3)
+                ]
         return messages
 
     def steer(self, transfer_id: str, action: str) -> tuple[str, str]:
@@ -206,7 +208,14 @@ class Ledger:
         return _text(reply[0]) == "ok"
 
     def prepared(
-        self, lease: Lease, plan: Plan, validator: Validator, *, parts_in_flight: int, queue: str, about: Mapping[str, Any]
+        self,
+        lease: Lease,
+        plan: Plan,
+        validator: Validator,
+        *,
+        parts_in_flight: int,
+        queue: str,
+        about: Mapping[str, Any],
     ) -> Armed | str:
         """Publish the plan and arm the first round; or ``complete`` when nothing is left, ``stop`` when fenced."""
         reply = self._call(
@@ -243,9 +252,7 @@ class Ledger:
         match _text(reply[0]):
             case "part":
                 number, token, next_seq, attempt, first, session_no, now = reply[1:]
-                return Lease(
-                    transfer_id, str(number), _text(token), attempt, now - first, epoch, next_seq, session_no
-                )
+                return Lease(transfer_id, str(number), _text(token), attempt, now - first, epoch, next_seq, session_no)
             case "later":
                 return Later(int(reply[1]))
             case "full":
@@ -282,11 +289,19 @@ class Ledger:
         """Record the receipt. Safe to repeat; ``fenced`` once the part was claimed anew."""
         packed = pack_receipt(receipt, lease.tag, planned_bytes)
         reply = self._call(
-            "finish", lease.transfer_id, lease.part_number, lease.token, packed, receipt.size_bytes, self.settings.lease_ms
+            "finish",
+            lease.transfer_id,
+            lease.part_number,
+            lease.token,
+            packed,
+            receipt.size_bytes,
+            self.settings.lease_ms,
         )
         return _outcome(reply)
 
-    def stream_part(self, lease: Lease, receipt: PartReceipt, planned_bytes: int | None, *, part_count: int = 0) -> Outcome:
+    def stream_part(
+        self, lease: Lease, receipt: PartReceipt, planned_bytes: int | None, *, part_count: int = 0
+    ) -> Outcome:
         """Record one part of a stream; ``part_count`` > 0 says this was the last and ends the lease."""
         packed = pack_receipt(receipt, lease.tag, planned_bytes)
         args = (receipt.number, packed, receipt.size_bytes, part_count)
@@ -295,7 +310,7 @@ class Ledger:
     def release(
         self, lease: Lease, outcome: str, *, delay_ms: int = 0, reason: str = "", error: Mapping[str, Any] | None = None
     ) -> Outcome:
-        """Give a part back: retry | restart | handed_back | wait | fail. Answers the state and the leases still live."""
+        """Give a part back: retry | restart | handed_back | wait | fail. Answers the state and how many leases live."""
         reply = self._call(
             "release",
             lease.transfer_id,
@@ -312,7 +327,9 @@ class Ledger:
 
     # Completing and cleaning up
 
-    def complete_claim(self, transfer_id: str, round_no: int, process: str, nonce: str) -> tuple[Lease, Record] | Armed | str:
+    def complete_claim(
+        self, transfer_id: str, round_no: int, process: str, nonce: str
+    ) -> tuple[Lease, Record] | Armed | str:
         """The right to commit; or a new round to publish; or ``wait``, ``busy``, ``over``."""
         reply = self._call("complete_claim", transfer_id, round_no, nonce, process, self.settings.lease_ms)
         if _text(reply[0]) != "go":
@@ -418,8 +435,9 @@ class Ledger:
         found: list[tuple[float, str]] = []
         with ledger_errors():
             for prefix in self.prefixes:
-                pull = self.redis.zrevrange if newest_first else self.redis.zrange
-                found += [(score, _text(each)) for each, score in pull(f"{prefix}all", 0, start + limit - 1, withscores=True)]
+                pull: Any = self.redis.zrevrange if newest_first else self.redis.zrange
+                rows = pull(f"{prefix}all", 0, start + limit - 1, withscores=True)
+                found += [(score, _text(each)) for each, score in rows]
         found.sort(reverse=newest_first)
         return [each for _, each in found[start : start + limit]]
 
@@ -494,5 +512,5 @@ def _pairs(flat: Sequence[bytes]) -> dict[str, str]:
     return {_text(flat[at]): _text(flat[at + 1]) for at in range(0, len(flat), 2)}
 
 
-def _pairs_of(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+def _pairs_of(fields: Mapping[Any, Any]) -> dict[str, str]:
     return {_text(key): _text(value) for key, value in fields.items()}

@@ -53,7 +53,9 @@ def plan_parts(size_bytes: int, limits: PartLimits, *, part_size_bytes: int | No
         wanted = part_size_bytes
         if limits.max_parts > 1 and ceil(size_bytes / wanted) > most_parts:
             least = ceil(size_bytes / most_parts)
-            raise InvalidValue("part_size", wanted, f"at least {least} bytes, so that there are at most {most_parts} parts")
+            raise InvalidValue(
+                "part_size", wanted, f"at least {least} bytes, so that there are at most {most_parts} parts"
+            )
     else:
         fitting = ceil(size_bytes / min(most_parts, DEFAULT_MAX_PARTS))
         wanted = max(min(max(size_bytes // 2000, SMALLEST_DEFAULT_BYTES), LARGEST_DEFAULT_BYTES), fitting)

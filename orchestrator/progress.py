@@ -10,7 +10,7 @@ EMA_WEIGHT = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``durable_bytes`` are recorded with receipts: a resume starts there. ``received_bytes`` adds what is in flight."""
+    """``durable_bytes`` have receipts: a resume starts there. ``received_bytes`` adds what is in flight."""
 
     durable_bytes: int
     received_bytes: int

@@ -212,9 +212,9 @@ def _check_together(spec: TransferSpec, source: Location, destination: Location,
             "a path on the source's host, or one under HAULAGE_SHARED_ROOTS (two hosts share no disk)",
         )
     for name, location in (("source", source), ("destination", destination)):
-        if location.scheme.kind == "path" and settings.roots:
-            if not any(_inside(location.key, root) for root in settings.roots):
-                raise InvalidValue(name, location.shown, f"a path inside {', '.join(settings.roots)} (HAULAGE_ROOTS)")
+        confined = location.scheme.kind == "path" and bool(settings.roots)
+        if confined and not any(_inside(location.key, root) for root in settings.roots):
+            raise InvalidValue(name, location.shown, f"a path inside {', '.join(settings.roots)} (HAULAGE_ROOTS)")
     limits = destination.scheme.limits
     if spec.part_size is not None:
         check_part_size(spec.part_size, limits)

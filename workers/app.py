@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 from celery import Celery, bootsteps, signals
@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> Celery:
 class SweeperStep(bootsteps.StartStopStep):
     """Starts and stops the sweeper with the worker."""
 
-    requires = {"celery.worker.components:Pool"}
+    requires: ClassVar[set[str]] = {"celery.worker.components:Pool"}
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)

@@ -152,7 +152,9 @@ def _heal(ends: Endpoints, receipts: Sequence[PartReceipt]) -> tuple[list[PartRe
     for receipt in receipts:
         theirs = stored.get(receipt.number)
         same = theirs is not None and theirs.size_bytes == receipt.size_bytes
-        proven = theirs is not None and (theirs.etag == receipt.etag or theirs.crc64nvme == receipt.crc64nvme is not None)
+        proven = theirs is not None and (
+            theirs.etag == receipt.etag or theirs.crc64nvme == receipt.crc64nvme is not None
+        )
         if theirs is not None and same and proven:
             healed.append(PartReceipt(receipt.number, receipt.size_bytes, theirs.etag, receipt.crc64nvme))
         else:
@@ -179,7 +181,7 @@ def _check_source_checksum(record: Record, crc: int | None) -> None:
 
 
 def _expect_checksum_before(held: Held, ends: Endpoints) -> bool:
-    """The user's checksum, before anything is visible where the store allows. Answers whether an object is there now."""
+    """The user's checksum, before anything is visible where the store allows. Answers whether an object is there."""
     if ends.spec.checksum is None:
         return True
     if not isinstance(ends.destination, HashesUpload):

@@ -33,7 +33,7 @@ class PassingBody:
         count = self._inner.readinto(buffer)
         self._held.check()
         if count:
-            self.crc = crc64nvme(buffer[:count], self.crc)  # type: ignore[arg-type]  # takes any buffer, typed bytes
+            self.crc = crc64nvme(buffer[:count], self.crc)
             self.counted += count
             self._held.passed(count)
         if self.counted == self.size_bytes:

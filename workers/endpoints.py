@@ -82,7 +82,10 @@ class EndpointCache:
         if name:
             destination_at = parse(destination_at.url + name, "destination")
         source = open_source(
-            source_at, self._profile(spec.source_profile, source_at), spec.options("source", record.transfer_id), self._services
+            source_at,
+            self._profile(spec.source_profile, source_at),
+            spec.options("source", record.transfer_id),
+            self._services,
         )
         destination = open_destination(
             destination_at,

@@ -64,7 +64,9 @@ def judge(
     if isinstance(error, LedgerCorrupt):
         return Wait("schema", _SCHEMA_WAIT_MS)
     if isinstance(error, HaulageError) and not error.retryable:
-        return decide(ProviderError(str(error)), attempt=attempt, attempts=attempts, elapsed_ms=0, budget=budget, rng=rng)
+        return decide(
+            ProviderError(str(error)), attempt=attempt, attempts=attempts, elapsed_ms=0, budget=budget, rng=rng
+        )
     return decide(
         as_provider_error(error), attempt=attempt, attempts=attempts, elapsed_ms=elapsed_ms, budget=budget, rng=rng
     )

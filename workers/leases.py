@@ -49,7 +49,7 @@ class Held:
         self.touch()
 
     def touch(self, *, patience_seconds: float = 0.0) -> None:
-        """Something moved. ``patience_seconds`` is for what comes next, if it is silent by nature (a commit, an fsync)."""
+        """Something moved. ``patience_seconds`` is for what comes next, if it is silent by nature (a commit)."""
         self.touched = time.monotonic()
         self.patience = patience_seconds
 

@@ -22,7 +22,9 @@ def configure_logs(level: str, style: str) -> None:
         structlog.processors.format_exc_info,
         _redacted,
     ]
-    renderer: Any = structlog.processors.JSONRenderer() if style == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    renderer: Any = (
+        structlog.processors.JSONRenderer() if style == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    )
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

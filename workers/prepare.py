@@ -1,4 +1,4 @@
-"""``prepare``: look at the source, plan, reconcile with what the store holds, open the upload, publish the first round."""
+"""``prepare``: look at the source, plan, reconcile with the store, open the upload, publish the first round."""
 
 from __future__ import annotations
 
@@ -110,7 +110,9 @@ def _prepare(deps: Deps, held: Held, record: Record) -> None:
 def _plan(ends: Endpoints, stat: ObjectStat) -> Plan:
     limits, wish = ends.destination.limits, ends.spec.part_size
     if ends.spec.size_bytes is not None and stat.size_bytes not in (None, ends.spec.size_bytes):
-        raise SourceChanged(f"the source has {stat.size_bytes} bytes, not the {ends.spec.size_bytes} that were announced")
+        raise SourceChanged(
+            f"the source has {stat.size_bytes} bytes, not the {ends.spec.size_bytes} that were announced"
+        )
     if stat.size_bytes is None:
         try:
             return plan_stream(None, limits, part_size_bytes=wish)
@@ -134,7 +136,9 @@ def _server_copy(ends: Endpoints, plan: Plan) -> bool:
         and ends.destination.can_copy_from(ends.source)
     )
     if mode == "server" and not able:
-        raise InvalidValue("copy", "server", "auto or relay: this store cannot read that source, or it is a single part")
+        raise InvalidValue(
+            "copy", "server", "auto or relay: this store cannot read that source, or it is a single part"
+        )
     return able
 
 

@@ -103,4 +103,6 @@ def _start(role: Role) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "workers.process", "--pools", ",".join(role.pools)]
     command += ["--threads", str(role.threads), "--name", role.name, "--parent", str(os.getpid())]
     # A group of its own: Ctrl-C reaches the supervisor alone, which then drains.
-    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)  # Celery's banner; logs go to stderr
+    return subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.DEVNULL
+    )  # Celery's banner; logs go to stderr

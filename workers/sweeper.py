@@ -1,4 +1,4 @@
-"""Repairs what died: a daemon thread in every worker process, with its own Redis client. Each action is an idempotent move."""
+"""Repairs what died: a daemon thread in every worker process. Each action is an idempotent move."""
 
 from __future__ import annotations
 

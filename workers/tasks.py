@@ -24,9 +24,7 @@ def register(app: Celery) -> None:
     """Add the tasks to ``app``. ``*_later`` takes arguments that a newer version may add: unknown is no crash."""
 
     @app.task(bind=True, name=PART, ignore_result=True, acks_late=False)
-    def part(
-        self: Task, transfer_id: str, epoch: int, round_no: int, lane: int, seq: int, *_later: Any
-    ) -> None:
+    def part(self: Task, transfer_id: str, epoch: int, round_no: int, lane: int, seq: int, *_later: Any) -> None:
         """Move the next part of a lane. Every outcome is a normal return: a failed header would kill the chord."""
         ticket = Ticket(transfer_id, epoch, round_no, lane, seq)
         in_chord = bool(self.request.chord)

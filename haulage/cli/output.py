@@ -11,8 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
-from orchestrator.errors import HaulageError, InvalidSpec
 from orchestrator.client import Transfer
+from orchestrator.errors import HaulageError, InvalidSpec
 
 P = ParamSpec("P")
 R = TypeVar("R")

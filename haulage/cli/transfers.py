@@ -35,7 +35,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON doc
 @json_option
 @errors_as_sentences
 def submit(
-    source: str, destination: str, headers: tuple[str, ...], paused: bool, wait_for_it: bool, as_json: bool, **options: Any
+    source: str,
+    destination: str,
+    headers: tuple[str, ...],
+    paused: bool,
+    wait_for_it: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Queue a transfer from SOURCE to DESTINATION and print its id. A plain path means a file on this machine."""
     given = {name: value for name, value in options.items() if value is not None}
@@ -79,7 +85,8 @@ def show(transfer_id: str, as_json: bool) -> None:
         click.echo(f"  {name}: {human_bytes(value) if name == 'size_bytes' else value}")
     for entry in history:
         detail = entry.get("message", "")
-        click.echo(f"  part {entry.get('part')} attempt {entry.get('attempt')}: {entry.get('code')} {detail} ({entry.get('process')})")
+        where = f"part {entry.get('part')} attempt {entry.get('attempt')}"
+        click.echo(f"  {where}: {entry.get('code')} {detail} ({entry.get('process')})")
 
 
 @click.command()
@@ -120,7 +127,11 @@ def _steering(action: str, text: str) -> click.Command:
 
 def _place(text: str) -> str:
     """A relative path means one below the working folder."""
-    return text if ":" in text.split("/")[0] or text.startswith("/") else os.path.abspath(text) + ("/" if text.endswith("/") else "")
+    return (
+        text
+        if ":" in text.split("/")[0] or text.startswith("/")
+        else os.path.abspath(text) + ("/" if text.endswith("/") else "")
+    )
 
 
 def _header(text: str) -> tuple[str, str]:

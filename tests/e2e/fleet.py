@@ -40,21 +40,20 @@ class WorkerProcess(ServerProcess):
         ready: Callable[[], bool],
     ) -> None:
         self.name = name
+        self.log_file = folder / f"{name}.log"
         if supervised:
             argv = [sys.executable, "-m", "haulage", "worker", "--pools", pools, "--processes", "1"]
             argv += ["--threads", str(threads), "--grace", "20"]
         else:
             argv = [sys.executable, "-m", "workers.process", "--pools", pools, "--threads", str(threads)]
             argv += ["--name", name, "--parent", str(os.getpid())]
-        super().__init__(argv, log=folder / f"{name}.log", ready=ready, env={**os.environ, **env}, cwd=CHECKOUT)
+        super().__init__(argv, log=self.log_file, ready=ready, env={**os.environ, **env}, cwd=CHECKOUT)
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Log entries with this event name, such as ``part_stored``."""
-        found = []
-        for line in self.log.read_text("utf-8", "replace").splitlines():
-            if line.startswith("{") and (entry := json.loads(line)).get("event") == name:
-                found.append(entry)
-        return found
+        lines = self.log_file.read_text("utf-8", "replace").splitlines()
+        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        return [each for each in entries if each.get("event") == name]
 
     def kill_group(self) -> None:
         """SIGKILL for the process and all of its children, as if the machine had gone."""
@@ -82,7 +81,9 @@ class Fleet:
         self.redis.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for client in self._clients:
             client.close()
         for worker in self.workers:
@@ -91,7 +92,8 @@ class Fleet:
 
     @property
     def settings(self) -> Settings:
-        return Settings(**{name.removeprefix("HAULAGE_").lower(): value for name, value in self.env.items()})
+        values: dict[str, Any] = {name.removeprefix("HAULAGE_").lower(): value for name, value in self.env.items()}
+        return Settings(**values)
 
     @property
     def client(self) -> TransferClient:
@@ -118,7 +120,7 @@ class Fleet:
         more = {f"HAULAGE_{key.upper()}": value for key, value in env.items()}
 
         def ready() -> bool:
-            return not wait or "ready." in process.log.read_text("utf-8", "replace")
+            return not wait or "ready." in process.log_file.read_text("utf-8", "replace")
 
         process = WorkerProcess(
             self.folder, name, {**self.env, **more}, pools=pools, threads=threads, supervised=supervised, ready=ready
@@ -144,8 +146,10 @@ class Fleet:
         """Parts that are leased now: member -> (process, received bytes)."""
         return self.ledger.in_flight(transfer_id)
 
-    def wait_leased(self, transfer_id: str, *, by: int | None = None, parts: int = 1, seconds: float = 20.0) -> dict[str, Any]:
-        """Wait until ``parts`` parts are leased and moving (bytes received), by the process with pid ``by`` if given."""
+    def wait_leased(
+        self, transfer_id: str, *, by: int | None = None, parts: int = 1, seconds: float = 20.0
+    ) -> dict[str, Any]:
+        """Wait until ``parts`` parts are leased and bytes move, in the process with pid ``by`` if given."""
         found: dict[str, Any] = {}
 
         def moving() -> bool:
