@@ -16,7 +16,15 @@ import urllib3.exceptions as u3
 from providers.errors import InvalidValue, Stalled, TransportError
 from providers.schemes import redact
 
-_BAD_INPUT = (rq.InvalidURL, rq.MissingSchema, rq.InvalidSchema, rq.InvalidHeader, u3.LocationParseError)
+_BAD_INPUT = (
+    rq.InvalidURL,
+    rq.MissingSchema,
+    rq.InvalidSchema,
+    rq.InvalidHeader,
+    u3.LocationParseError,
+    http.client.InvalidURL,
+    u3.ProxySchemeUnsupported,
+)
 _FAULTS = (rq.RequestException, u3.HTTPError, http.client.HTTPException, OSError)
 
 
@@ -50,7 +58,7 @@ def _reason(exc: BaseException) -> str:
     innermost = exc
     for each in _causes(exc):
         if isinstance(each, ssl.SSLCertVerificationError):
-            return f"certificate refused: {each.verify_message}"
+            return f"certificate refused: {getattr(each, 'verify_message', '')}"
         innermost = each
     words = innermost.strerror if isinstance(innermost, OSError) and innermost.errno else None
     return f"{type(innermost).__name__}: {words}" if words else type(innermost).__name__

@@ -32,6 +32,10 @@ def content_length(headers: Mapping[str, str]) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
+def is_encoded(headers: Mapping[str, str]) -> bool:
+    return headers.get("Content-Encoding", "").strip().lower() not in _IDENTITY
+
+
 def content_range(headers: Mapping[str, str]) -> tuple[ByteRange, int | None] | None:
     """The span that a 206 holds, and the object's size if it says so."""
     match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
@@ -44,7 +48,7 @@ def check_range(head: Reply, span: ByteRange, total: int | None, validator: Vali
     """Refuse a 206 or 200 that is not exactly ``span`` of the pinned object, before a byte of it is read."""
     shown, length = redact(head.url), content_length(head.headers)
     check_pinned(head, validator)
-    if head.headers.get("Content-Encoding", "").strip().lower() not in _IDENTITY:
+    if is_encoded(head.headers):
         raise InvalidRange(f"{shown}: the body is encoded, its bytes are not those of the object", status=head.status)
     if head.status == 206:
         found = content_range(head.headers)
@@ -68,7 +72,7 @@ def check_whole(head: Reply, total: int | None, validator: Validator) -> int | N
     """The size of a reply without a range, None when only its end will tell. Raises LengthUnknown, InvalidRange."""
     shown, length = redact(head.url), content_length(head.headers)
     check_pinned(head, validator)
-    if head.headers.get("Content-Encoding", "").strip().lower() not in _IDENTITY:
+    if is_encoded(head.headers):
         raise InvalidRange(f"{shown}: the body is encoded, its bytes are not those of the object", status=head.status)
     if head.status != 200:
         raise InvalidRange(f"{shown}: status {head.status} to a request for the whole object", status=head.status)

@@ -21,18 +21,28 @@ _HARMLESS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RedirectPolicy:
-    """How far to follow. ``targets`` remembers where a URL led last (shared by threads), so hops are paid once."""
+    """How far to follow. ``targets`` remembers where a URL led last (shared by threads), so hops are paid once.
+
+    ``scope`` keeps askers with different credentials apart: a target may be signed for one of them.
+    """
 
     max_hops: int = 10
     targets: dict[str, str] = field(default_factory=dict, repr=False)
+    scope: str = ""
+
+    def known(self, url: str) -> str | None:
+        return self.targets.get(self._key(url))
 
     def remember(self, url: str, target: str) -> None:
         while len(self.targets) >= _REMEMBERED:
-            self.targets.pop(next(iter(self.targets)), None)
-        self.targets[url] = target
+            self.targets.pop(next(iter(self.targets), ""), None)
+        self.targets[self._key(url)] = target
 
     def forget(self, url: str) -> None:
-        self.targets.pop(url, None)
+        self.targets.pop(self._key(url), None)
+
+    def _key(self, url: str) -> str:
+        return f"{self.scope} {url}" if self.scope else url
 
 
 def next_url(url: str, reply: Reply) -> str:

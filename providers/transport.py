@@ -228,7 +228,7 @@ class Transport:
     ) -> Response:
         if follow is None or method not in ("GET", "HEAD"):
             return self._send(self._prepare(method, url, headers, data, params, sign))
-        known = follow.targets.get(url)
+        known = follow.known(url)
         if known is not None:
             response = self._walk(method, url, known, headers, sign, follow)
             if response.status_code not in STALE_TARGET:

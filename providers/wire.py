@@ -76,7 +76,10 @@ class WireReply(http.client.HTTPResponse):
     def _receive(self, view: memoryview) -> int:
         if self.fp is None:
             return 0
-        if self.chunked or self._method == "HEAD":  # type: ignore[attr-defined]  # http.client's own field
+        if self._method == "HEAD":  # type: ignore[attr-defined]  # http.client's own field
+            self._close_conn()  # type: ignore[attr-defined]
+            return 0
+        if self.chunked:
             data = self.read1(len(view))
             view[: len(data)] = data
             return len(data)
@@ -166,7 +169,7 @@ class Adapter(HTTPAdapter):
         }
         self._pool_options: dict[str, Any] = {"blocksize": BUFFER_BYTES, "ssl_context": context}
         if not ipv6:  # an IPv6 socket cannot be bound to it, so only the IPv4 addresses of a name are tried
-            self._pool_options["source_address"] = ("0.0.0.0", 0)
+            self._pool_options["source_address"] = ("0.0.0.0", 0)  # noqa: S104  # a client's end
         self._context = context
         super().__init__(_POOLS, _CONNECTIONS_PER_POOL, max_retries=0)
 
