@@ -169,6 +169,15 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsUnsized(Protocol):
+    """Skill: a source whose size only its end tells can be read as one stream."""
+
+    def read_unsized(self, *, validator: Validator) -> Body:
+        """The whole object from its first byte; ``size_bytes`` is -1. Raises as ``read_range`` does."""
+        ...
+
+
 class Destination(Protocol):
     """Somewhere bytes are written to, as a multipart upload. All calls but ``create_upload`` may be repeated."""
 

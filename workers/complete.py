@@ -73,14 +73,22 @@ def run_complete(deps: Deps, transfer_id: str, round_no: int) -> None:
                 deps.ledger.complete_done(lease, "handed_back", data={})
                 deps.dispatcher.complete(transfer_id, round_no, record.fields["qc"])
         except PartsLost as lost:
-            deps.ledger.undo(lease, lost.parts)
-            error = describe(UploadNotFound("the store lost parts: they are sent again"), worker=deps.process)
-            deps.ledger.complete_done(lease, "restart", data=error)
-            deps.endpoints.forget(transfer_id)
-            deps.dispatcher.prepare(transfer_id, lease.epoch + 1, record.fields["qc"])
+            _send_again(deps, lease, record, lost)
         except Exception as exc:
             _failed(deps, lease, record, exc)
     deps.dispatcher.send_all(deps.ledger.admit())
+
+
+def _send_again(deps: Deps, lease: Lease, record: Record, lost: PartsLost) -> None:
+    """Back to prepare with the lost parts undone; a store that loses them every time is not fed for ever."""
+    if lease.attempt >= record.spec.retry.prepare_attempts:
+        _failed(deps, lease, record, UploadNotFound(f"the store lost parts in {lease.attempt} commits"))
+        return
+    deps.ledger.undo(lease, lost.parts)
+    error = describe(UploadNotFound("the store lost parts: they are sent again"), worker=deps.process)
+    deps.ledger.complete_done(lease, "restart", data=error)
+    deps.endpoints.forget(lease.transfer_id)
+    deps.dispatcher.prepare(lease.transfer_id, lease.epoch + 1, record.fields["qc"])
 
 
 def _commit(deps: Deps, held: Held, record: Record) -> None:

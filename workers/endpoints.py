@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan
@@ -87,12 +87,10 @@ class EndpointCache:
             spec.options("source", record.transfer_id),
             self._services,
         )
-        destination = open_destination(
-            destination_at,
-            self._profile(spec.destination_profile, destination_at),
-            spec.options("destination", record.transfer_id),
-            self._services,
-        )
+        mode = record.fields.get("mode")
+        options = replace(spec.options("destination", record.transfer_id), mode=int(mode) if mode else None)
+        profile = self._profile(spec.destination_profile, destination_at)
+        destination = open_destination(destination_at, profile, options, self._services)
         return Endpoints(
             record,
             spec,

@@ -23,6 +23,7 @@ from providers.errors import (
     UploadNotFound,
 )
 from providers.filenames import sanitise
+from providers.local_paths import destination_identity
 from workers.bootstrap import Deps
 from workers.endpoints import Endpoints
 from workers.failures import describe, judge, outcome_of
@@ -71,10 +72,11 @@ def _prepare(deps: Deps, held: Held, record: Record) -> None:
     ends = deps.endpoints.open(record)
     stat = ends.source.stat()
     held.check()
-    changed = bool(record.fields.get("validator")) and stat.validator != record.validator
+    began = record.session is not None or record.number("done") > 0
+    changed = began and stat.validator != record.validator
     if changed and ends.spec.on_source_change != "restart":
         raise SourceChanged("the source changed since the transfer began")
-    ends = _name_destination(deps, lease, ends, stat)
+    ends = _settle_destination(deps, lease, ends, stat)
     _hold_real_destination(deps, lease, ends)
     if record.session is None:
         _check_existing(ends)
@@ -142,22 +144,27 @@ def _server_copy(ends: Endpoints, plan: Plan) -> bool:
     return able
 
 
-def _name_destination(deps: Deps, lease: Lease, ends: Endpoints, stat: ObjectStat) -> Endpoints:
-    """A destination that ends in a slash is a folder: the name comes from the source, made safe."""
-    if ends.record.fields.get("dest_name") or not ends.destination_location.url.endswith("/"):
+def _settle_destination(deps: Deps, lease: Lease, ends: Endpoints, stat: ObjectStat) -> Endpoints:
+    """What only the source could tell: the name inside a destination folder, and the permission bits of a file."""
+    fields = ends.record.fields
+    facts: dict[str, str | int] = {}
+    if ends.destination_location.url.endswith("/") and not fields.get("dest_name"):
+        facts["dest_name"] = sanitise(stat.name or "download")
+    if ends.destination_location.scheme.kind == "path" and stat.mode is not None and not fields.get("mode"):
+        facts["mode"] = stat.mode
+    if not facts:
         return ends
-    name = sanitise(stat.name or "download")
-    deps.ledger.note(lease, {"dest_name": name})
-    record = Record(ends.record.transfer_id, {**ends.record.fields, "dest_name": name})
-    return deps.endpoints.open(record)
+    deps.ledger.note(lease, facts)
+    known = {name: str(value) for name, value in facts.items()}
+    return deps.endpoints.open(Record(ends.record.transfer_id, {**fields, **known}))
 
 
 def _hold_real_destination(deps: Deps, lease: Lease, ends: Endpoints) -> None:
     """Two paths may mean one file: the duplicate check once more, by what only the disk's host can know."""
-    identity = getattr(ends.destination, "identity", None)
-    if identity is None:
+    at = ends.destination_location
+    if at.scheme.kind != "path":
         return
-    other = deps.ledger.hold_destination(lease, f"disk:{ends.destination_location.host}:{identity()}")
+    other = deps.ledger.hold_destination(lease, f"disk:{at.host}:{destination_identity(at.key)}")
     if other:
         raise DuplicateTransfer(other)
 
@@ -194,7 +201,7 @@ def _session(deps: Deps, held: Held, ends: Endpoints, *, fresh: bool) -> UploadI
         if adopted is not None:
             return _book(deps, lease, ends, adopted)
     held.check()
-    deps.ledger.note(lease, {"intent_at": int(time.time() * 1000)})
+    deps.ledger.note(lease, {"intent_at": int(time.time() * 1000), "validator": ends.validator.encode()})
     return _book(deps, lease, ends, ends.destination.create_upload(ends.plan.upload))
 
 

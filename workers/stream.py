@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import IO
 
 from orchestrator.plan import stream_part_size
-from providers.base import BUFFER_BYTES, Body, ByteRange, Part, PartReceipt
+from providers.base import BUFFER_BYTES, Body, ByteRange, Part, PartReceipt, ReadsUnsized
+from providers.errors import LengthUnknown
 from workers.copy import PassingBody, put
 from workers.endpoints import Endpoints
 from workers.leases import Held
@@ -52,7 +53,12 @@ def move_stream(held: Held, ends: Endpoints, record: Record) -> None:
     """Read the whole source once. Raises ProviderError; parts recorded so far are void then."""
     held.received = 0
     size = ends.plan.size_bytes
-    body = ends.source.read_range(ByteRange(0, size or 0), validator=ends.validator)
+    if size is not None:
+        body = ends.source.read_range(ByteRange(0, size), validator=ends.validator)
+    elif isinstance(ends.source, ReadsUnsized):
+        body = ends.source.read_unsized(validator=ends.validator)
+    else:
+        raise LengthUnknown(f"{ends.source_location.shown} has no size, and cannot be read without one")
     try:
         if size is None:
             _unsized(held, ends, body, record)

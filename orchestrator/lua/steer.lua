@@ -45,7 +45,7 @@ if action == 'retry' then
   end
   for _, dest in ipairs(redis.call('SMEMBERS', key('d', id))) do redis.call('HSET', P .. 'dest', dest, id) end
   redis.call('HINCRBY', key('t', id), 'epoch', 1)
-  set(id, 'state', 'queued', 'reason', '', 'wake_at', 0, 'solo', '')
+  set(id, 'state', 'queued', 'reason', '', 'wake_at', 0, 'solo', '', 'fin_attempts', 0)
   redis.call('HDEL', key('t', id), 'error', 'ended', 'started')
   redis.call('DEL', key('a', id))
   for _, part in ipairs(redis.call('ZRANGE', key('b', id), 0, -1)) do redis.call('ZADD', key('b', id), now, part) end
