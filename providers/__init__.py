@@ -1,0 +1,3 @@
+"""How to talk to one storage each; ``base`` holds the contracts, ``registry`` finds the module of a scheme."""
+
+__haulage__ = True
