@@ -36,7 +36,11 @@ if not part then
 end
 local tried, deaths, first = attempts(id, part)
 if deaths >= 2 then
-  if live > 0 then redis.call('HDEL', key('k', id), lane) return {'full'} end
+  if live > 0 then
+    redis.call('HDEL', key('k', id), lane)
+    look_at(id, now + 1000) -- all lanes end here; a ticket must be there when the last other part is done
+    return {'full'}
+  end
   set(id, 'solo', part)
 end
 if redis.call('ZREM', key('b', id), part) == 0 and part == next and part > 0 then set(id, 'next', next + 1) end
