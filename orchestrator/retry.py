@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from orchestrator.spec import RetryBudget
 from providers.errors import CredentialExpired, DiskFull, ProviderError, ProviderUnavailable, Throttled
 
-WAIT_SECONDS = 30.0
-"""How often a waiting transfer looks whether the disk, credential or signer is back."""
+LONG_WAIT_SECONDS = 30.0
+"""A throttle that asks for more than this makes the transfer wait instead of one of its parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,13 @@ def decide(
     error: ProviderError, *, attempt: int, attempts: int, elapsed_ms: int, budget: RetryBudget, rng: random.Random
 ) -> Decision:
     """``attempt`` is the one that failed, counted from 1; ``attempts`` is how many there may be."""
+    wait_ms = int(budget.wait_seconds * 1000)
     if isinstance(error, DiskFull):
-        return Wait("disk_full", int(WAIT_SECONDS * 1000))
+        return Wait("disk_full", wait_ms)
     if isinstance(error, CredentialExpired):
-        return Wait("credential", int(WAIT_SECONDS * 1000))
+        return Wait("credential", wait_ms)
     if isinstance(error, ProviderUnavailable):
-        return Wait("provider", int(WAIT_SECONDS * 1000))
+        return Wait("provider", wait_ms)
     if not error.retryable or attempt >= attempts:
         return GiveUp()
     delay = backoff_ms(attempt, budget, rng)
@@ -54,7 +55,7 @@ def decide(
         delay = max(delay, int(asked * (1 + 0.1 * rng.random())) + 1)
     if elapsed_ms + delay > budget.elapsed_seconds * 1000:
         return GiveUp()
-    if isinstance(error, Throttled) and error.retry_after_seconds and delay > WAIT_SECONDS * 1000:
+    if isinstance(error, Throttled) and error.retry_after_seconds and delay > LONG_WAIT_SECONDS * 1000:
         return Wait("throttled", delay)
     return Retry(delay)
 

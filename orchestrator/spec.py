@@ -53,6 +53,8 @@ class RetryBudget(BaseModel):
     base_seconds: float = Field(0.2, gt=0, le=60)
     cap_seconds: float = Field(30.0, gt=0, le=3600)
     retry_after_cap_seconds: float = Field(300.0, ge=0, le=86400)
+    wait_seconds: float = Field(30.0, gt=0, le=86400)
+    """How often a waiting transfer looks whether the disk, credential or provider is back."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
