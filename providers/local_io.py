@@ -46,7 +46,7 @@ def preallocate(fd: int, size_bytes: int | None, mode: Preallocate) -> None:
     try:
         if mode == "auto":
             _system("fallocate", ctypes.c_int(fd), ctypes.c_int(0), ctypes.c_int64(0), ctypes.c_int64(size_bytes))
-        elif mode == "full":
+        elif mode == "full" and hasattr(os, "posix_fallocate"):  # macOS has none
             os.posix_fallocate(fd, 0, size_bytes)
     except OSError as exc:
         if exc.errno not in _CANNOT:

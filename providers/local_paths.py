@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Literal
 
-from providers.errors import InvalidValue
-from providers.local_errors import local_errors
+from providers.errors import InvalidValue, IoFailed
+from providers.local_errors import MISSING, local_errors
 
 NAME_BYTES = 255
 """Longest file name of the usual file systems."""
@@ -59,12 +59,21 @@ class LocalPath:
     def folder(self, *, create: bool = False) -> Iterator[int]:
         """Descriptor of the file's folder, good for ``dir_fd``. ``create`` makes the folders that are missing."""
         with ExitStack() as opened:
-            fd = os.open(self._root, _FOLDER)  # may be a link: whoever runs the worker named it
+            fd = self._open_root()
             opened.callback(os.close, fd)
             for name in self._folders:
                 fd = self._enter(fd, name, create)
                 opened.callback(os.close, fd)
             yield fd
+
+    def _open_root(self) -> int:
+        try:
+            return os.open(self._root, _FOLDER)  # may be a link: whoever runs the worker named it
+        except OSError as exc:
+            if exc.errno not in MISSING:
+                raise
+            # Not the same as a folder that vanished: the uploads in it are there again once it is mounted.
+            raise IoFailed(f"{self.shown}: the root {self._root} is not there; is it mounted?") from exc
 
     def _enter(self, parent: int, name: str, create: bool) -> int:
         flags = _FOLDER | (os.O_NOFOLLOW if self.confined else 0)
