@@ -44,12 +44,15 @@ def content_range(headers: Mapping[str, str]) -> tuple[ByteRange, int | None] | 
     return ByteRange(int(match[1]), int(match[2]) + 1), None if match[3] == "*" else int(match[3])
 
 
+def check_uncoded(head: Reply) -> None:
+    if is_encoded(head.headers):
+        raise InvalidRange(f"{redact(head.url)}: the body is coded, its bytes are not the object's", status=head.status)
+
+
 def check_range(head: Reply, span: ByteRange, total: int | None, validator: Validator) -> None:
     """Refuse a 206 or 200 that is not exactly ``span`` of the pinned object, before a byte of it is read."""
     shown, length = redact(head.url), content_length(head.headers)
     check_pinned(head, validator)
-    if is_encoded(head.headers):
-        raise InvalidRange(f"{shown}: the body is encoded, its bytes are not those of the object", status=head.status)
     if head.status == 206:
         found = content_range(head.headers)
         if found is None or found[0] != span:
@@ -69,11 +72,9 @@ def check_range(head: Reply, span: ByteRange, total: int | None, validator: Vali
 
 
 def check_whole(head: Reply, total: int | None, validator: Validator) -> int | None:
-    """The size of a reply without a range, None when only its end will tell. Raises LengthUnknown, InvalidRange."""
+    """The size of a reply without a range, None when only its end will tell. Raises LengthUnknown, SourceChanged."""
     shown, length = redact(head.url), content_length(head.headers)
     check_pinned(head, validator)
-    if is_encoded(head.headers):
-        raise InvalidRange(f"{shown}: the body is encoded, its bytes are not those of the object", status=head.status)
     if head.status != 200:
         raise InvalidRange(f"{shown}: status {head.status} to a request for the whole object", status=head.status)
     chunked = "chunked" in head.headers.get("Transfer-Encoding", "").lower()

@@ -22,7 +22,7 @@ from requests.utils import get_environ_proxies
 from providers.base import BUFFER_BYTES, Body, ByteRange, BytesBody, Validator
 from providers.errors import InvalidValue, ResponseStatusError, TransportError
 from providers.http_errors import transport_errors
-from providers.range_reply import ReplyBody, check_range, check_whole, pinning_headers, unsatisfied
+from providers.range_reply import ReplyBody, check_range, check_uncoded, check_whole, pinning_headers, unsatisfied
 from providers.redirects import REDIRECTS, STALE_TARGET, RedirectPolicy, next_url, same_host, without_secrets
 from providers.reply import Reply, retry_after_seconds, status_error
 from providers.schemes import redact
@@ -96,15 +96,14 @@ class Transport:
         data: bytes | None = None,
         params: Mapping[str, str] | None = None,
         max_bytes: int = 1 << 20,
-        auth: Sign | None = None,
         sign: Sign | None = None,
         follow: RedirectPolicy | None = None,
     ) -> Reply:
-        """One small request; the status is the caller's to judge. ``auth`` and ``sign`` are two names for one hook.
+        """One small request; the status is the caller's to judge.
 
         A body longer than ``max_bytes`` is cut there, and its connection closed. Raises TransportError.
         """
-        response = self._open(method, url, headers, data, params, sign or auth, follow)
+        response = self._open(method, url, headers, data, params, sign, follow)
         return self._read(response, max_bytes)
 
     def get_range(
@@ -119,13 +118,16 @@ class Transport:
         follow: RedirectPolicy | None = None,
         sign: Sign | None = None,
         method: str = "GET",
+        coded: bool = False,
     ) -> Body:
         """Open exactly ``span`` of the object that ``validator`` pins, or with None all of it, whatever its size.
 
         ``total`` is the object's size where known; ``on_status`` gives the error for a failing status (its body is
-        read up to 64 KiB). A 200 is taken for a range only if that range is the whole object. With None, the Body
-        has ``size_bytes`` -1 if only its end will tell. Raises InvalidRange, SourceChanged, TransportError, and
-        late, from the Body, also Stalled; LengthUnknown for a body whose end could not be told from a cut.
+        read up to 64 KiB). ``coded`` accepts a Content-Encoding: object stores keep it as a label of the stored
+        bytes, while web servers code as they send. A 200 is taken for a range only if that range is the whole
+        object. With None, the Body has ``size_bytes`` -1 if only its end will tell. Raises InvalidRange,
+        SourceChanged, TransportError, and late, from the Body, also Stalled; LengthUnknown for a body whose end
+        could not be told from a cut.
         """
         if span is not None and not span.size_bytes:
             return BytesBody(b"")
@@ -137,6 +139,8 @@ class Transport:
         try:
             if head.status not in (200, 206):
                 raise self._refusal(response, method, total, on_status)
+            if not coded:
+                check_uncoded(head)
             if span is None:
                 size = check_whole(head, total, validator)
             else:

@@ -7,10 +7,12 @@ http.client, so that a body can be read into our own buffer and a pooled connect
 from __future__ import annotations
 
 import http.client
+import io
 import logging
 import os
 import ssl
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,43 +56,52 @@ class SpeedWatch:
 
 
 class WireReply(http.client.HTTPResponse):
-    """An http.client reply whose ``readinto`` waits for one ``recv`` at a time, not for a full buffer.
+    """An http.client reply whose ``readinto`` waits for one ``recv`` at a time, and reads past http.client's buffer.
 
     The original fills the whole buffer, with the read time-out starting anew for each packet: a server that drips
-    bytes holds one call for hours.
+    bytes holds one call for hours. And it goes through four Python frames for each TLS record of 16 KiB.
     """
+
+    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self._recv_into: Callable[[memoryview], int] = sock.recv_into
+        self._past_buffer = False
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer)
+        if self.length is not None and not self.chunked:
+            view = view[: self.length]
         until = time.monotonic() + _LINGER_SECONDS
         filled = 0
         while filled < len(view):
-            count = self._receive(view[filled:])
+            count = self._recv_into(view[filled:]) if self._past_buffer else self._receive(view[filled:])
             if not count:
                 break
             filled += count
             if time.monotonic() > until:
                 break
+        if self.fp is not None and not self.chunked:
+            self._count(filled, ended=not filled)
         return filled
 
     def _receive(self, view: memoryview) -> int:
+        """One ``recv`` at most, by way of http.client's buffer: the first bytes may have come with the head."""
         if self.fp is None:
-            return 0
-        if self._method == "HEAD":  # type: ignore[attr-defined]  # http.client's own field
-            self._close_conn()  # type: ignore[attr-defined]
             return 0
         if self.chunked:
             data = self.read1(len(view))
             view[: len(data)] = data
             return len(data)
-        if self.length is not None:
-            view = view[: self.length]
         count = self.fp.readinto1(view)
+        self._past_buffer = len(view) > 2 * io.DEFAULT_BUFFER_SIZE  # too much to leave anything in that buffer
+        return count
+
+    def _count(self, count: int, *, ended: bool) -> None:
         if self.length is not None:
             self.length -= count
-        if not count or self.length == 0:
+        if ended or self.length == 0:
+            self._past_buffer = False
             self._close_conn()  # type: ignore[attr-defined]  # as the original does at the end of a body
-        return count
 
 
 class _Wire:
