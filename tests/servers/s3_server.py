@@ -49,6 +49,7 @@ class S3Server(ServerProcess):
         self.access_key = f"AK{secrets.token_hex(8)}"
         self.secret_key = secrets.token_hex(20)
         self.region = "us-east-1"
+        self._clients: dict[str, Any] = {}
         # Each port P also opens P + 10,000.
         self.port, self._master, volume, filer, admin = self._ports = [free_port(also_offset=10_000) for _ in range(5)]
         key = {"accessKey": self.access_key, "secretKey": self.secret_key}
@@ -85,7 +86,13 @@ class S3Server(ServerProcess):
         }
 
     def client(self, endpoint: str | None = None) -> Any:
-        """A plain boto3 client: the other road, for preparing and for reading back."""
+        """A plain boto3 client: the other road, for preparing and for reading back. One per endpoint, kept."""
+        endpoint = endpoint or self.endpoint
+        if endpoint not in self._clients:
+            self._clients[endpoint] = self._new_client(endpoint)
+        return self._clients[endpoint]
+
+    def _new_client(self, endpoint: str) -> Any:
         config = Config(
             signature_version="s3v4",
             retries={"total_max_attempts": 1},
@@ -95,7 +102,7 @@ class S3Server(ServerProcess):
         )
         return boto3.session.Session().client(
             "s3",
-            endpoint_url=endpoint or self.endpoint,
+            endpoint_url=endpoint,
             region_name=self.region,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
@@ -118,6 +125,8 @@ class S3Server(ServerProcess):
     def stop(self, *, grace_seconds: float = 10.0) -> None:
         """By SIGKILL: its clean end takes more than a second, and what it acknowledged is kept either way."""
         self.kill()
+        while self._clients:
+            self._clients.popitem()[1].close()
         for port in self._ports:  # it leaves its sockets behind, in a folder that cannot be chosen
             for each in (port, port + 10_000):
                 for path in _SOCKETS.glob(f"seaweedfs-*-{each}.sock"):
@@ -131,8 +140,6 @@ class S3Server(ServerProcess):
             return self._has_disks() and all(_reads(client, bucket) for bucket in buckets)
         except (BotoCoreError, ClientError, requests.RequestException):
             return False
-        finally:
-            client.close()
 
     def _has_disks(self) -> bool:
         status = requests.get(f"http://{LOOPBACK}:{self._master}/dir/status", timeout=5).json()
