@@ -203,9 +203,8 @@ class Transport:
         for name, value in defaults.items():
             request.headers.setdefault(name, value)
         if not params and url.isascii() and " " not in url:
-            request.url = url.partition("#")[
-                0
-            ]  # as it is: requests would fold "/../" and unquote, and break a signature
+            # As it is: requests would fold "/../" and unquote, and so break a signature.
+            request.url = url.partition("#")[0]
         if sign:
             sign(request)
         return request
