@@ -65,7 +65,7 @@ def a_read_only_file_system_is_named_and_can_be_read(folder: Path) -> None:
     (folder / "in").write_bytes(DATA)
     destination = destination_at(folder / "out")
     upload, receipts = begin(destination)
-    subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
 
     failing: list[Callable[[], object]] = [
         lambda: destination_at(folder / "new" / "out").create_upload(plan(PARTS)),
