@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from orchestrator.dispatch import Dispatcher, control_queue, make_app
+from orchestrator.dispatch import Dispatcher, make_app
 from orchestrator.errors import (
     ClientClosed,
     DuplicateTransfer,
     InvalidState,
+    LedgerCorrupt,
     QueueFull,
     TransferCancelled,
     TransferEnded,
@@ -23,9 +24,10 @@ from orchestrator.errors import (
     WaitTimeout,
 )
 from orchestrator.events import FROM_START, Event, follow_events
-from orchestrator.fleet import Fleet, WorkerInfo, check_against_fleet
+from orchestrator.fleet import Fleet, WorkerInfo, check_against_fleet, serves
 from orchestrator.ledger import Ledger, connect
 from orchestrator.progress import Progress
+from orchestrator.queues import control_queue
 from orchestrator.records import Record
 from orchestrator.settings import Settings, load_settings
 from orchestrator.spec import build_spec, destination_identity, dump_spec
@@ -182,7 +184,7 @@ class TransferClient:
             idempotency=hashlib.sha256(f"{identity}\0{key}".encode()).hexdigest()[:32] if key else "",
             not_before_ms=int((spec.not_before or 0) * 1000),
             paused=paused,
-            control_queue=control_queue(spec, parsed_source, parsed_destination, self.settings),
+            control_queue=control_queue(parsed_source, parsed_destination, self.settings),
             tenant=spec.tenant,
             reference=spec.reference or "",
             keep_partial=spec.keep_partial,
@@ -216,13 +218,13 @@ class TransferClient:
         flying = 0
         if in_flight and record.state in (State.RUNNING, State.WAITING):
             flying = sum(received for _, received in self._ledger.in_flight(record.transfer_id).values())
-        spec = record.spec
+        source, destination = _shown(record)
         return Transfer(
             transfer_id=record.transfer_id,
             state=record.state,
-            reason=fields.get("reason", ""),
-            source=redact(spec.source),
-            destination=redact(spec.destination),
+            reason=fields.get("reason", "") or (self._why_idle(record) if in_flight else ""),
+            source=source,
+            destination=destination,
             direction=fields.get("direction", ""),
             progress=Progress(done, done + flying, plan.size_bytes, record.number("done"), plan.part_count),
             error=record.data("error"),
@@ -233,6 +235,13 @@ class TransferClient:
             started_at=record.number("started") / 1000 or None,
             ended_at=record.number("ended") / 1000 or None,
         )
+
+    def _why_idle(self, record: Record) -> str:
+        """``no_worker`` while nobody serves the queue that the transfer's next message goes to."""
+        if record.state not in (State.PREPARING, State.RUNNING, State.COMPLETING):
+            return ""
+        queue = record.fields.get("q" if record.state is State.RUNNING else "qc", "")
+        return "" if any(serves(worker, queue) for worker in Fleet(self._ledger).workers()) else "no_worker"
 
     def _open(self) -> None:
         if self._closed:
@@ -252,3 +261,12 @@ class TransferClient:
             if self._dispatcher_made is None:
                 self._dispatcher_made = Dispatcher(make_app(self.settings))
             return self._dispatcher_made
+
+
+def _shown(record: Record) -> tuple[str, str]:
+    """Both ends without what may be secret; a record of another version still has a row."""
+    try:
+        spec = record.spec
+    except LedgerCorrupt:
+        return "(unknown schema)", "(unknown schema)"
+    return redact(spec.source), redact(spec.destination)

@@ -1,4 +1,4 @@
-"""Sends Celery tasks by name, chooses their queue, and builds the chord of a round. The only user of Celery here.
+"""Sends Celery tasks by name, and builds the chord of a round. The only user of Celery here.
 
 Messages carry ids and numbers. A message that cannot be sent is no failure: the sweeper sends it again.
 """
@@ -14,53 +14,18 @@ from kombu.exceptions import KombuError
 from kombu.exceptions import OperationalError as KombuOperationalError
 
 from orchestrator.ledger import Message
+from orchestrator.queues import pool_queue
 from orchestrator.records import Armed
 from orchestrator.settings import Settings
-from orchestrator.spec import TransferSpec, file_host
-from providers.schemes import Location
 
 log = structlog.get_logger(__name__)
 
 PREPARE, PART, COMPLETE, ABORT = "haulage.prepare", "haulage.part", "haulage.complete", "haulage.abort"
 
 
-def pool_queue(pool: str) -> str:
-    """The queue of a pool."""
-    return f"haulage.{pool}"
-
-
-def host_queue(host: str, *, control: bool = False) -> str:
-    """The queue of one machine: for files only it can touch."""
-    return f"haulage.host.{host}" + (".control" if control else "")
-
-
 def declared(name: str) -> Queue:
     """A queue with an exchange and routing key of its own: the application's default exchange is not ours."""
     return Queue(name, Exchange(name, type="direct"), routing_key=name)
-
-
-def worker_queues(settings: Settings, pools: tuple[str, ...]) -> list[str]:
-    """What a worker process that serves ``pools`` on this host listens to."""
-    names = [pool_queue(pool) for pool in pools]
-    if "control" in pools:
-        names.append(host_queue(settings.host, control=True))
-    if set(pools) - {"control", "express"}:
-        names.append(host_queue(settings.host))
-    return names
-
-
-def control_queue(spec: TransferSpec, source: Location, destination: Location, settings: Settings) -> str:
-    """Where ``prepare``, ``complete`` and ``abort`` run: on the file's host if there is one."""
-    host = file_host(source, settings) or file_host(destination, settings)
-    return host_queue(host, control=True) if host else pool_queue("control")
-
-
-def part_queue(spec: TransferSpec, source: Location, destination: Location, settings: Settings, part_count: int) -> str:
-    """Where the parts run: the file's host, the pool asked for, ``express`` for one part, else ``data``."""
-    host = file_host(source, settings) or file_host(destination, settings)
-    if host:
-        return host_queue(host)
-    return pool_queue(spec.pool or ("express" if part_count == 1 else "data"))
 
 
 def make_app(settings: Settings) -> Celery:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orchestrator.errors import InvalidSpec
 from orchestrator.ledger import Ledger, ledger_errors
+from orchestrator.queues import queues_of
 from orchestrator.settings import Settings
 from orchestrator.spec import TransferSpec, file_host
 from providers.schemes import Location
@@ -120,6 +120,6 @@ def check_against_fleet(
         raise InvalidSpec("pool", spec.pool, f"a pool some worker serves: {', '.join(sorted(pools))}")
 
 
-def describe(info: WorkerInfo) -> Mapping[str, object]:
-    """For JSON output."""
-    return asdict(info)
+def serves(worker: WorkerInfo, queue: str) -> bool:
+    """Whether this worker listens to ``queue``."""
+    return queue in queues_of(worker.host, worker.pools)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.errors import LedgerCorrupt
+from orchestrator.errors import InvalidSpec, LedgerCorrupt
 from orchestrator.plan import Plan
 from orchestrator.spec import SCHEMA, TransferSpec, load_spec
 from orchestrator.states import State
@@ -88,7 +88,10 @@ class Record:
     def spec(self) -> TransferSpec:
         if int(self.fields.get("schema", "0")) != SCHEMA:
             raise LedgerCorrupt(f"transfer {self.transfer_id} has schema {self.fields.get('schema')}, this is {SCHEMA}")
-        return load_spec(self.fields["spec"])
+        try:
+            return load_spec(self.fields["spec"])
+        except InvalidSpec as exc:
+            raise LedgerCorrupt(f"transfer {self.transfer_id} was submitted by another version: {exc}") from None
 
     @property
     def state(self) -> State:

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import structlog
 from celery import Celery, bootsteps, signals
 
-from orchestrator.dispatch import Dispatcher, declared, make_app, worker_queues
+from orchestrator.dispatch import Dispatcher, declared, make_app
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.ledger import Ledger, connect
+from orchestrator.queues import queues_of
 from orchestrator.settings import Settings, load_settings
 from workers.bootstrap import deps
 from workers.checks import check_redis
@@ -23,7 +24,7 @@ log = structlog.get_logger(__name__)
 def create_app(settings: Settings) -> Celery:
     """The application with our tasks and the sweeper. Without ``-Q`` it serves every pool of the settings."""
     app = make_app(settings)
-    app.conf.task_queues = [declared(name) for name in worker_queues(settings, tuple(settings.pools))]
+    app.conf.task_queues = [declared(name) for name in queues_of(settings.host, tuple(settings.pools))]
     app.conf.worker_pool = "threads"
     app.conf.worker_concurrency = 8
     register(app)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from celery import Celery
 
 from orchestrator.blobs import RedisBlobs
-from orchestrator.dispatch import Dispatcher, make_app, part_queue
+from orchestrator.dispatch import Dispatcher, make_app
 from orchestrator.fleet import Fleet, WorkerInfo
 from orchestrator.ledger import Ledger, connect
+from orchestrator.queues import part_queue
 from orchestrator.settings import Settings, load_settings
 from providers.base import Services
 from workers.endpoints import EndpointCache, Endpoints

@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     pools = tuple(options.pools.split(","))
     os.environ["HAULAGE_PROCESS_POOLS"] = options.pools
 
-    from orchestrator.dispatch import worker_queues
+    from orchestrator.queues import queues_of
     from orchestrator.settings import load_settings
     from workers.app import app
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
             "worker",
             "--pool=threads",
             f"--concurrency={options.threads}",
-            f"--queues={','.join(worker_queues(settings, pools))}",
+            f"--queues={','.join(queues_of(settings.host, pools))}",
             f"--hostname={options.name}@{settings.host}",
             "--without-mingle",
             "--without-gossip",
