@@ -61,7 +61,7 @@ class EndpointCache:
             if key in self._known:
                 self._known.move_to_end(key)
                 return self._known[key]
-        opened = self.open(self._ledger.record(transfer_id))
+        opened = self.open(self._ledger.record(transfer_id), planned=True)
         with self._lock:
             opened = self._known.setdefault(key, opened)
             while len(self._known) > self._capacity:
@@ -74,19 +74,20 @@ class EndpointCache:
             for key in [key for key in self._known if key[0] == transfer_id]:
                 del self._known[key]
 
-    def open(self, record: Record) -> Endpoints:
-        """Open both ends of a record. No I/O beyond what building a client needs."""
+    def open(self, record: Record, *, planned: bool = False) -> Endpoints:
+        """Open both ends of a record. No I/O beyond what building a client needs.
+
+        ``planned`` tells the source the size that was planned with: what reads a part never looks at the whole.
+        """
         spec = record.spec
         source_at, destination_at = locations(spec)
         name = record.fields.get("dest_name")
         if name:
             destination_at = parse(destination_at.url + name, "destination")
-        source = open_source(
-            source_at,
-            self._profile(spec.source_profile, source_at),
-            spec.options("source", record.transfer_id),
-            self._services,
-        )
+        asked = spec.options("source", record.transfer_id)
+        if planned:
+            asked = replace(asked, size_bytes=record.plan.size_bytes)
+        source = open_source(source_at, self._profile(spec.source_profile, source_at), asked, self._services)
         mode = record.fields.get("mode")
         options = replace(spec.options("destination", record.transfer_id), mode=int(mode) if mode else None)
         profile = self._profile(spec.destination_profile, destination_at)
