@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from providers.base import (
     UploadId,
@@ -166,9 +165,3 @@ def test_a_refused_part_is_not_taken_for_stored(s3_proxied: Place, s3_proxy: Log
 
     assert cut.value.code == "transport"  # type: ignore[attr-defined]
     assert to.list_parts(upload) == []
-
-
-def test_boto3_reads_what_the_other_road_wrote(s3: Place) -> None:
-    """The other road itself: a missing object is told from an empty one."""
-    with pytest.raises(ClientError, match="NoSuchKey"):
-        s3.read()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -135,9 +136,8 @@ def test_open_uploads_of_exactly_this_key_are_listed_with_their_time(s3: Place) 
 
     listed = paging.list_uploads()
 
-    now = s3.server.client().list_buckets()["ResponseMetadata"]["HTTPHeaders"]["date"]
     assert {upload for upload, _ in listed} == mine
-    assert all(isinstance(created, float) and created > 1.7e9 for _, created in listed), now
+    assert all(abs(created - time.time()) < 60 for _, created in listed)
 
 
 def test_an_aborted_upload_is_gone_and_aborting_again_is_fine(s3: Place) -> None:
