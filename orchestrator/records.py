@@ -143,8 +143,8 @@ class Outcome:
 
     @property
     def last(self) -> bool:
-        """Every part has its receipt."""
-        return self.counted and self.done == self.part_count
+        """Every part has its receipt. What ``release`` answers counts no parts, and is never the last."""
+        return self.counted and 0 < self.part_count == self.done
 
 
 def pack_receipt(receipt: PartReceipt, tag: bytes, planned_bytes: int | None) -> bytes:
