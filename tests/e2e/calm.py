@@ -1,0 +1,30 @@
+"""Fixtures over one calm fleet that all tests of a pytest process share; for ``pytest_plugins`` of a test module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.shared import CalmFleet, Site
+from tests.servers.range_server import RangeServer
+
+
+@pytest.fixture(scope="session")
+def calm_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CalmFleet]:
+    quick = {"read_seconds": 2, "stall_seconds": 2, "connect_seconds": 2, "log_level": "DEBUG"}
+    with CalmFleet(tmp_path_factory.mktemp("calm"), **quick) as fleet:
+        fleet.worker("calm", threads=8)
+        yield fleet
+
+
+@pytest.fixture
+def web() -> Iterator[RangeServer]:
+    with RangeServer() as server:
+        yield server
+
+
+@pytest.fixture
+def site(tmp_path: Path, calm_fleet: CalmFleet, web: RangeServer) -> Site:
+    return Site(tmp_path, calm_fleet, web)
