@@ -19,6 +19,7 @@ ProviderError
 ├── DestinationExists         105  something is already there, and `on_exists` forbids to replace it
 ├── IoFailed                  105  local open, read, write or rename failed
 │   ├── SourceMissing         115  the local source is not there
+│   ├── LocalBusy             105  too many open files, no memory, a busy device (retried)
 │   ├── DiskFull              121  no space left (waits, bytes kept)
 │   └── LocalFileRemoved      122  a local file vanished or was replaced in mid-transfer
 ├── InvalidValue              102  a value was refused: names the field, the value, what is allowed
@@ -169,6 +170,13 @@ class SourceMissing(IoFailed):
 
     code = "file_not_found"
     number = 115
+
+
+class LocalBusy(IoFailed):
+    """The machine is short of something that comes back: descriptors, memory, a lock."""
+
+    code = "local_busy"
+    retryable = True
 
 
 class DiskFull(IoFailed):

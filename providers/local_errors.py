@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from providers.errors import DiskFull, IoFailed, LocalFileRemoved, ProviderError, TransportError
+from providers.errors import DiskFull, IoFailed, LocalBusy, LocalFileRemoved, ProviderError, TransportError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 MISSING = {errno.ENOENT, errno.ENOTDIR}
@@ -16,6 +16,7 @@ _NETWORK = {
     errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.ENOTCONN,
 }  # fmt: skip
 """What a network file system says while its server is away: worth another try."""
+_BUSY = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EBUSY, errno.ETXTBSY, errno.EINTR}
 _HINTS = {
     errno.EROFS: "the file system is mounted read-only",
     errno.EACCES: "this worker's user has no permission",
@@ -49,6 +50,8 @@ def _kind(code: int, missing: type[IoFailed]) -> type[ProviderError]:
         return DiskFull
     if code in MISSING:
         return missing
+    if code in _BUSY:
+        return LocalBusy
     if code == errno.ESTALE:
         return LocalFileRemoved
     return TransportError if code in _NETWORK else IoFailed

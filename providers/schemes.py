@@ -56,7 +56,7 @@ class Location:
         """Hash that is equal for equal destinations, whatever their query; safe to store and to log."""
         parts = urlsplit(self.url)
         plain = f"{self.scheme.name}\0{self.host or parts.netloc.lower()}\0{self.bucket}\0{self.key or parts.path}"
-        return hashlib.sha256(plain.encode()).hexdigest()[:32]
+        return hashlib.sha256(plain.encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 _BOTH: frozenset[Role] = frozenset({"source", "destination"})
@@ -89,9 +89,13 @@ def parse(url: str, role: Role, *, field_name: str = "", local_host: str = "") -
         raise InvalidValue(field_name, url, "a URL or a path")
     if any(ord(char) < 0x20 or ord(char) == 0x7F for char in url):
         raise InvalidValue(field_name, redact(url), "no control characters")
+    try:
+        url.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise InvalidValue(field_name, ascii(url), "text that can be encoded in UTF-8") from None
     head, colon, _ = url.partition(":")
     if not colon or "/" in head or len(head) == 1:
-        return _path(f"file://{local_host}{quote(url)}" if url.startswith("/") else url, url, field_name, local_host)
+        return _path(url, field_name, local_host)
     row = schemes().get(head.lower())
     if row is None or role not in row.roles:
         allowed = ", ".join(sorted(name for name, each in schemes().items() if role in each.roles))
@@ -112,10 +116,10 @@ def redact(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}" if host or parts.scheme != "mem" else f"mem:{parts.path}"
 
 
-def _path(url: str, path: str, field_name: str, local_host: str) -> Location:
+def _path(path: str, field_name: str, local_host: str) -> Location:
     if not path.startswith("/"):
         raise InvalidValue(field_name, path, "an absolute path, or a URL with a scheme")
-    return _local(schemes()["file"], url, local_host, path, field_name)
+    return _local(schemes()["file"], local_host, path, field_name)
 
 
 def _file_url(row: Scheme, url: str, field_name: str, local_host: str) -> Location:
@@ -123,15 +127,19 @@ def _file_url(row: Scheme, url: str, field_name: str, local_host: str) -> Locati
     if parts.query or parts.fragment:
         raise InvalidValue(field_name, redact(url), "a file URL without ? and #; write them as %3F and %23")
     host = "" if parts.netloc == "localhost" else parts.netloc
-    return _local(row, url, host or local_host, unquote(parts.path), field_name)
+    return _local(row, host or local_host, unquote(parts.path, errors="surrogateescape"), field_name)
 
 
-def _local(row: Scheme, url: str, host: str, path: str, field_name: str) -> Location:
+def _local(row: Scheme, host: str, path: str, field_name: str) -> Location:
+    """Names of files are bytes: what is not UTF-8 travels percent-encoded and is shown with a replacement character."""
     if not path.startswith("/"):
         raise InvalidValue(field_name, path, "an absolute path")
     if "\0" in path or ".." in path.split("/"):
         raise InvalidValue(field_name, path, "a path without '..' and without NUL")
-    return Location(row, f"file://{host}{quote(path)}", f"file://{host}{path}", host=host, key=path)
+    shown = path.encode(errors="surrogateescape").decode(errors="replace")
+    return Location(
+        row, f"file://{host}{quote(path, errors='surrogateescape')}", f"file://{host}{shown}", host=host, key=path
+    )
 
 
 def _http_url(row: Scheme, url: str, field_name: str, local_host: str) -> Location:

@@ -100,11 +100,7 @@ def _commit(deps: Deps, held: Held, record: Record) -> None:
     _check_source(ends)
     crc = combined_crc(receipts)
     _check_source_checksum(record, crc)
-    if isinstance(ends.destination, RepairsParts):
-        parts = [ends.plan.part(each.number) for each in receipts] if not ends.plan.stream else []
-        lost = ends.destination.lost_parts(ends.upload, parts, receipts)
-        if lost:
-            raise PartsLost(lost)
+    _check_store(ends, receipts)
     existed = _expect_checksum_before(held, ends)
     held.check()
     held.touch(patience_seconds=COMMIT_SECONDS)
@@ -129,6 +125,19 @@ def _commit(deps: Deps, held: Held, record: Record) -> None:
     }
     state = deps.ledger.complete_done(held.lease, "completed", data=result)
     log.info("transfer_completed", transfer_id=record.transfer_id, state=state, size_bytes=result["size_bytes"])
+
+
+def _check_store(ends: Endpoints, receipts: Sequence[PartReceipt]) -> None:
+    """After a power loss, what the receipts say is compared with what is there."""
+    if not isinstance(ends.destination, RepairsParts) or ends.plan.size_bytes is None:
+        return
+    try:
+        lost = ends.destination.lost_parts(ends.upload, [ends.plan.part(each.number) for each in receipts], receipts)
+    except UploadNotFound:
+        raise PartsLost(None) from None
+    if lost:
+        # A stream cannot send single parts again.
+        raise PartsLost(None if ends.plan.stream else lost)
 
 
 def combined_crc(receipts: Sequence[PartReceipt]) -> int | None:

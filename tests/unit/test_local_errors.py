@@ -7,7 +7,15 @@ import os
 
 import pytest
 
-from providers.errors import DiskFull, IoFailed, LocalFileRemoved, ProviderError, SourceMissing, TransportError
+from providers.errors import (
+    DiskFull,
+    IoFailed,
+    LocalBusy,
+    LocalFileRemoved,
+    ProviderError,
+    SourceMissing,
+    TransportError,
+)
 from providers.local_errors import local_errors
 
 NETWORK = (
@@ -25,6 +33,14 @@ NETWORK = (
 EXPECTED: dict[int, tuple[type[ProviderError], int, bool]] = {
     errno.ENOSPC: (DiskFull, 121, False),
     errno.EDQUOT: (DiskFull, 121, False),
+    errno.EMFILE: (LocalBusy, 105, True),
+    errno.ENFILE: (LocalBusy, 105, True),
+    errno.ENOMEM: (LocalBusy, 105, True),
+    errno.ENOBUFS: (LocalBusy, 105, True),
+    errno.EAGAIN: (LocalBusy, 105, True),
+    errno.EBUSY: (LocalBusy, 105, True),
+    errno.ETXTBSY: (LocalBusy, 105, True),
+    errno.EINTR: (LocalBusy, 105, True),
     errno.ENOENT: (SourceMissing, 115, False),
     errno.ENOTDIR: (SourceMissing, 115, False),
     errno.ESTALE: (LocalFileRemoved, 122, False),
