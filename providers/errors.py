@@ -14,6 +14,7 @@ ProviderError
 │   └── SourceChanged         114  the source is no longer the object that was pinned
 ├── LengthUnknown             110  no usable length, and the way needs one
 ├── ChecksumMismatch          116  bytes arrived, but not the right ones
+│   └── PartCorrupted         116  one part was damaged on its way (retried)
 ├── UploadNotFound            109  the multipart upload is gone
 ├── InvalidPart               109  the store does not accept a receipt at completion
 ├── DestinationExists         105  something is already there, and `on_exists` forbids to replace it
@@ -135,6 +136,13 @@ class ChecksumMismatch(ProviderError):
 
     code = "checksum_mismatch"
     number = 116
+
+
+class PartCorrupted(ChecksumMismatch):
+    """The store received other bytes for a part than were sent: sent again, it will be right."""
+
+    code = "part_corrupted"
+    retryable = True
 
 
 class UploadNotFound(ProviderError):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from awscrt.checksums import crc64nvme
 
 from providers.base import Body, BytesBody, CopiesRange, Part, PartReceipt
-from providers.errors import TransportError
+from providers.errors import PartCorrupted, TransportError
 from workers.endpoints import Endpoints
 from workers.leases import Held
 
@@ -67,4 +67,8 @@ def put(held: Held, part: Part, ends: Endpoints, body: PassingBody) -> PartRecei
     held.check()
     if body.counted != part.size_bytes:
         raise TransportError(f"part {part.number}: {body.counted} of {part.size_bytes} bytes were sent")
+    if receipt.crc64nvme not in (None, body.crc):
+        raise PartCorrupted(
+            f"part {part.number}: the store has crc64nvme {receipt.crc64nvme:016x}, not {body.crc:016x}"
+        )
     return replace(receipt, crc64nvme=body.crc)
