@@ -90,9 +90,9 @@ class Store:
 class CalmFleet(Fleet):
     """A fleet of one worker with a store behind it."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         self.store = Store(folder / "store")
-        super().__init__(folder, **self.store.environment, **settings)
+        super().__init__(folder, **{**self.store.environment, **settings})
 
     def __exit__(self, *exc: Any) -> None:
         super().__exit__(*exc)
