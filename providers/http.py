@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
@@ -18,6 +19,7 @@ from providers.base import (
     Part,
     PartReceipt,
     Profile,
+    ReadsBack,
     Services,
     Source,
     UploadId,
@@ -58,11 +60,13 @@ _STRONG = re.compile(r'"[^"]*"')
 
 def source(location: Location, profile: Profile, options: Options, services: Services) -> HttpSource:
     """Raises InvalidValue for what profile or options may not hold, ProviderUnavailable for unusable certificates."""
+    _check_host(profile, location)
     return HttpSource(location, profile, options, services)
 
 
 def destination(location: Location, profile: Profile, options: Options, services: Services) -> HttpDestination:
     """Raises as ``source`` does."""
+    _check_host(profile, location)
     return HttpDestination(location, profile, options, services)
 
 
@@ -152,7 +156,7 @@ class HttpSource(Source):
         return self._known_size if size is None else size
 
 
-class HttpDestination(Destination):
+class HttpDestination(Destination, ReadsBack):
     """One PUT that publishes. A pause loses the part; an aborted PUT leaves what the server makes of it."""
 
     limits = SINGLE_PUT_LIMITS
@@ -165,6 +169,7 @@ class HttpDestination(Destination):
         self._moved = RedirectPolicy(targets=services.redirects, scope=f"{self._method} {_scope(self._headers)}")
         self._content_type = options.content_type or "application/octet-stream"
         self._must_be_new = options.on_exists in ("fail", "skip")
+        self._readable = (location, profile, replace(options, method=None, size_bytes=None), services)
 
     def existing(self) -> ObjectStat | None:
         if self._method != "PUT":  # the URL takes objects in, it does not name this one
@@ -223,6 +228,14 @@ class HttpDestination(Destination):
 
     def abort_upload(self, upload: UploadId) -> None:
         """Nothing to do: a PUT ends with its connection, and what it published is committed."""
+
+    def as_source(self) -> Source:
+        return HttpSource(*self._readable)
+
+    def remove(self) -> None:
+        reply = self._transport.request("DELETE", self._url, headers=self._headers, max_bytes=0)
+        if not reply.ok and reply.status not in (404, 410):
+            raise status_error(reply, what=f"DELETE {self._shown}")
 
     def _head(self) -> Reply:
         return self._transport.request("HEAD", self._url, headers=self._headers, max_bytes=0, follow=RedirectPolicy())
@@ -287,6 +300,13 @@ def _headers(profile: Profile, options: Options) -> dict[str, str]:
                 del headers[same]
             headers[name] = text
     return headers
+
+
+def _check_host(profile: Profile, location: Location) -> None:
+    """A profile that names ``hosts`` lends its credentials to no other: submitters name URLs, workers hold secrets."""
+    hosts = [each.strip().lower() for each in (profile.get("hosts") or "").split(",") if each.strip()]
+    if hosts and location.host not in hosts:
+        raise InvalidValue("host", location.host, f"one that profile {profile.name!r} is for: {', '.join(hosts)}")
 
 
 def _authorization(profile: Profile) -> dict[str, str]:

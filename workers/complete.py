@@ -29,6 +29,7 @@ from providers.errors import (
     DestinationExists,
     InvalidPart,
     LocalFileRemoved,
+    ProviderError,
     SourceChanged,
     SourceMissing,
     StopRequested,
@@ -239,7 +240,10 @@ def _expect_checksum_after(held: Held, ends: Endpoints, stat: ObjectStat, existe
         _compare(algorithm, wanted, digest.hexdigest())
     except ChecksumMismatch:
         if not existed:
-            ends.destination.remove()
+            try:
+                ends.destination.remove()
+            except ProviderError as exc:
+                log.warning("bad_object_not_removed", transfer_id=ends.record.transfer_id, code=exc.code)
         raise
 
 

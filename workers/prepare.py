@@ -173,7 +173,7 @@ def _check_existing(ends: Endpoints) -> None:
     """Refuse or skip before a byte is moved; the commit checks again where the store can."""
     if ends.spec.on_exists == "overwrite":
         return
-    is_file = ends.destination_location.scheme.kind in ("path", "name")
+    is_file = ends.destination_location.scheme.kind == "path"
     if ends.spec.on_exists is None and not is_file:
         return
     existing = ends.destination.existing()

@@ -346,3 +346,29 @@ def test_a_small_reply_that_is_cut_short_is_an_error(server: RangeServer, transp
 
     with pytest.raises(TransportError):
         transport.request("GET", server.serve("/a.bin", DATA))
+
+
+def test_what_was_published_is_read_back_as_a_source(server: RangeServer) -> None:
+    to = destination_of(server)
+    send(to)
+    source, buffer = to.as_source(), memoryview(bytearray(len(DATA)))
+
+    stat = source.stat()
+    body = source.read_range(ByteRange(0, len(DATA)), validator=stat.validator)
+    at = 0
+    while count := body.readinto(buffer[at:]):
+        at += count
+    body.close()
+
+    assert (stat.size_bytes, bytes(buffer)) == (len(DATA), DATA)
+
+
+def test_a_profile_lends_its_credentials_only_to_the_hosts_it_names(server: RangeServer) -> None:
+    at = parse(server.base + "/up.bin", "destination")
+
+    destination(at, Profile("p", {"bearer": "CANARY", "hosts": f"other.test, {at.host}"}), Options(), Services())
+    with pytest.raises(InvalidValue, match=r"host: .* profile 'p' is for: other\.test") as caught:
+        destination(at, Profile("p", {"bearer": "CANARY", "hosts": "other.test"}), Options(), Services())
+
+    assert "CANARY" not in str(caught.value)
+    assert server.requests == []
