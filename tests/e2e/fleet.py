@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 import psutil
 
 from orchestrator.client import Transfer, TransferClient
+from orchestrator.events import read_events
 from orchestrator.ledger import Ledger, connect
 from orchestrator.settings import Settings
 from orchestrator.states import State
@@ -55,6 +56,20 @@ class WorkerProcess(ServerProcess):
         entries = [json.loads(line) for line in lines if line.startswith("{")]
         return [each for each in entries if each.get("event") == name]
 
+    def wait_ready(self) -> Self:
+        """Wait until it consumes: for one that was started with ``wait=False``."""
+        wait_until(lambda: "ready." in self.log_file.read_text("utf-8", "replace"), f"{self.name} is ready")
+        return self
+
+    @property
+    def pids(self) -> set[int]:
+        """The process and its children: whose leases are this worker's."""
+        return {self.pid, *(each.pid for each in psutil.Process(self.pid).children(recursive=True))}
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process itself."""
+        os.kill(self.pid, number)
+
     def kill_group(self) -> None:
         """SIGKILL for the process and all of its children, as if the machine had gone."""
         for each in [*psutil.Process(self.pid).children(recursive=True), psutil.Process(self.pid)]:
@@ -89,6 +104,11 @@ class Fleet:
         for worker in self.workers:
             worker.kill()
         self.redis.kill()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For a process of its own, such as the command line."""
+        return {**os.environ, **self.env}
 
     @property
     def settings(self) -> Settings:
@@ -147,17 +167,59 @@ class Fleet:
         return self.ledger.in_flight(transfer_id)
 
     def wait_leased(
-        self, transfer_id: str, *, by: int | None = None, parts: int = 1, seconds: float = 20.0
+        self,
+        transfer_id: str,
+        *,
+        by: int | Collection[int] | None = None,
+        parts: int = 1,
+        seconds: float = 20.0,
+        seen_moving: bool = True,
     ) -> dict[str, Any]:
-        """Wait until ``parts`` parts are leased and bytes move, in the process with pid ``by`` if given."""
+        """Wait until ``parts`` parts are leased and bytes move, in the process with pid ``by`` (or one of them).
+
+        ``seen_moving=False``: where no byte passes the worker, the lease alone.
+        """
         found: dict[str, Any] = {}
+        pids = None if by is None else {by} if isinstance(by, int) else set(by)
 
         def moving() -> bool:
             found.clear()
             for member, (process, received) in self.live_leases(transfer_id).items():
-                if received > 0 and (by is None or process.split(":")[1] == str(by)):
+                mine = pids is None or int(process.split(":")[1]) in pids
+                if mine and member.isdigit() and (received > 0 or not seen_moving):
                     found[member] = process
             return len(found) >= parts
 
         wait_until(moving, f"{parts} live leases of {transfer_id} with bytes moving", deadline_seconds=seconds)
         return found
+
+    def kinds(self, transfer_id: str) -> list[str]:
+        """Kinds of the transfer's events, oldest first."""
+        return [each.kind for each in read_events(self.ledger, transfer_id)]
+
+    def queued_messages(self) -> dict[str, int]:
+        """Messages that wait in our queues; ``unacked``: delivered, and not acknowledged yet."""
+        redis = self.redis.client()
+        counts = {key.decode(): int(redis.llen(key)) for key in redis.scan_iter("haulage.*", _type="list")}
+        counts["unacked"] = int(redis.hlen("haulage.unacked"))
+        return {name: count for name, count in counts.items() if count}
+
+    def assert_nothing_is_left(self, transfer_id: str, *, worker_killed: bool = False) -> None:
+        """After the end: one completion, no lease, no ticket, no message, no open upload, nothing to look at.
+
+        What a killed worker had fetched stays unacknowledged until the visibility timeout, an hour, has passed.
+        """
+        kinds = self.kinds(transfer_id)
+        assert kinds.count("completed") == 1, kinds
+        assert kinds[-1] == "completed", kinds
+        assert self.live_leases(transfer_id) == {}
+        assert self.ledger.sessions() == {}
+        redis, prefix = self.redis.client(), self.ledger.prefix(transfer_id)
+        for kind in ("l", "o", "k", "b", "v"):
+            assert not redis.exists(f"{prefix}{kind}:{transfer_id}"), kind
+        assert redis.zscore(f"{prefix}due", transfer_id) is None
+        # Stale copies may still be on their way: each is taken, found useless, and dropped.
+        allowed = {"unacked"} if worker_killed else set()
+        wait_until(lambda: self.queued_messages().keys() <= allowed, f"empty queues, not {self.queued_messages()}")
+        mortal = [key.decode() for key in redis.scan_iter("celery-taskset-meta-*") if redis.ttl(key) < 0]
+        assert mortal == [], "chord keys without a lifetime"

@@ -3,6 +3,7 @@
     with LoggingProxy(server.endpoint) as proxy:
         proxy.bytes_per_second = 1 << 20                    # each connection, each direction; None: as fast as it goes
         proxy.drop_reply("POST", "uploadId=")               # the server acts, the client never hears of it
+        proxy.delay_reply(3, "PUT", "partNumber=1")         # the server acts, the client hears of it late
         proxy.cut_after(5 << 20, "PUT", "partNumber=2")     # the connection dies after so many bytes of that body
         proxy.answer("POST", "uploadId=", status=200, body=b"<Error>...")   # the server is not asked
         ...
@@ -60,13 +61,14 @@ class Entry:
 
 @dataclass(slots=True)
 class _Fault:
-    kind: Literal["drop_reply", "cut", "answer"]
+    kind: Literal["drop_reply", "delay_reply", "cut", "answer"]
     method: str
     contains: str
     nth: int
     times: int
     after_bytes: int = 0
     reply: bytes = b""
+    seconds: float = 0.0
     seen: int = 0
 
     def strikes(self, entry: Entry) -> bool:
@@ -101,6 +103,15 @@ class LoggingProxy:
     def drop_reply(self, method: str, contains: str = "", *, nth: int = 1, times: int = 1) -> None:
         """Pass the request on, wait for the whole reply, and close the connection instead of passing it back."""
         self._faults.append(_Fault("drop_reply", method, contains, nth, times))
+
+    def delay_reply(self, seconds: float, method: str, contains: str = "", *, nth: int = 1, times: int = 1) -> None:
+        """Pass the request on at once, and its reply so much later: the client waits for what has happened."""
+        self._faults.append(_Fault("delay_reply", method, contains, nth, times, seconds=seconds))
+
+    def calm(self) -> None:
+        """No throttle and no faults for the requests that come."""
+        self.bytes_per_second = None
+        self._faults = []
 
     def cut_after(self, count: int, method: str, contains: str = "", *, nth: int = 1, times: int = 1) -> None:
         """Close the connection after at least ``count`` bytes of the request's body, or the reply's if it has none."""
@@ -271,6 +282,7 @@ class _Connection:
                 self.writer.write(head)
                 continue
             entry, faults = self.pending[0]
+            await asyncio.sleep(sum(fault.seconds for fault in faults))
             dropped = any(fault.kind == "drop_reply" for fault in faults)
             if not dropped:
                 entry.status = status
