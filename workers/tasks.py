@@ -21,10 +21,12 @@ _CHORD_COUNT_SECONDS = 30 * 86400
 
 
 def register(app: Celery) -> None:
-    """Add the tasks to ``app``. ``*_later`` takes arguments that a newer version may add: unknown is no crash."""
+    """Add the tasks to ``app``. Arguments that a newer version may add are taken and left alone."""
 
     @app.task(bind=True, name=PART, ignore_result=True, acks_late=False)
-    def part(self: Task, transfer_id: str, epoch: int, round_no: int, lane: int, seq: int, *_later: Any) -> None:
+    def part(
+        self: Task, transfer_id: str, epoch: int, round_no: int, lane: int, seq: int, *_later: Any, **_newer: Any
+    ) -> None:
         """Move the next part of a lane. Every outcome is a normal return: a failed header would kill the chord."""
         ticket = Ticket(transfer_id, epoch, round_no, lane, seq)
         in_chord = bool(self.request.chord)
@@ -39,17 +41,17 @@ def register(app: Celery) -> None:
             log.exception("lane_failed", transfer_id=transfer_id)
 
     @app.task(name=PREPARE, ignore_result=True, acks_late=True, reject_on_worker_lost=True)
-    def prepare(transfer_id: str, epoch: int, *_later: Any) -> None:
+    def prepare(transfer_id: str, epoch: int, *_later: Any, **_newer: Any) -> None:
         """Look, plan, open the upload, publish the first round."""
         _guarded(transfer_id, lambda: run_prepare(deps(), transfer_id, epoch))
 
     @app.task(name=COMPLETE, ignore_result=True, acks_late=True, reject_on_worker_lost=True)
-    def complete(transfer_id: str, round_no: int, *_later: Any) -> None:
+    def complete(transfer_id: str, round_no: int, *_later: Any, **_newer: Any) -> None:
         """The chord's body, and what the sweeper sends when a body was lost."""
         _guarded(transfer_id, lambda: run_complete(deps(), transfer_id, round_no))
 
     @app.task(name=ABORT, ignore_result=True, acks_late=True, reject_on_worker_lost=True)
-    def abort(transfer_id: str, *_later: Any) -> None:
+    def abort(transfer_id: str, *_later: Any, **_newer: Any) -> None:
         """Clean up after a cancel."""
         _guarded(transfer_id, lambda: run_abort(deps(), transfer_id))
 
