@@ -32,12 +32,15 @@ def make_app(settings: Settings) -> Celery:
     """A Celery application with the settings both sides need; it lives beside the application's own."""
     app = Celery("haulage", broker=settings.broker, backend=settings.broker, set_as_current=False)
     app.conf.update(celery_config(settings))
+    app.backend_cls = settings.broker  # else CELERY_RESULT_BACKEND, which is the application's, would win
     return app
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
     """Settings, each with its reason in docs/architecture.md. No global key prefix: it would hide our messages."""
     return {
+        "broker_read_url": settings.broker,  # these two, because CELERY_BROKER_URL would win over ``broker``
+        "broker_write_url": settings.broker,
         "task_serializer": "json",
         "result_serializer": "json",
         "accept_content": ["json"],
@@ -51,6 +54,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_create_missing_queues": True,
         "task_publish_retry": True,
         "task_publish_retry_policy": {"max_retries": 5, "interval_start": 0.1, "interval_step": 0.3, "interval_max": 1},
+        "control_exchange": "haulage",  # else control.shutdown() of another application stops our workers
+        "event_exchange": "haulageev",
         "worker_prefetch_multiplier": 1,
         "worker_send_task_events": True,
         "worker_hijack_root_logger": False,
