@@ -9,6 +9,7 @@ import hashlib
 import posixpath
 import re
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -169,8 +170,18 @@ def build_spec(settings: Settings, **values: Any) -> tuple[TransferSpec, Locatio
 
 
 def destination_identity(spec: TransferSpec, destination: Location) -> str:
-    """Equal for two transfers that would write the same object: the same place seen through the same profile."""
-    return hashlib.sha256(f"{destination.identity}\0{spec.destination_profile or ''}".encode()).hexdigest()[:32]
+    """Equal for two transfers that would write the same object: the same place seen through the same profile.
+
+    In a folder the source decides on the name: it tells two transfers apart until ``prepare`` knows that name.
+    """
+    named_by = parse(spec.source, "source").identity if destination.url.endswith("/") else ""
+    plain = f"{destination.identity}\0{spec.destination_profile or ''}" + (named_by and f"\0{named_by}")
+    return hashlib.sha256(plain.encode()).hexdigest()[:32]
+
+
+def inside_folder(folder: Location, name: str) -> Location:
+    """The place of this name in a destination folder, whose URL ends with a slash."""
+    return parse(folder.url + (quote(name) if folder.scheme.kind in ("path", "http") else name), "destination")
 
 
 def locations(spec: TransferSpec) -> tuple[Location, Location]:

@@ -102,7 +102,7 @@ def _commit(deps: Deps, held: Held, record: Record) -> None:
     crc = combined_crc(receipts)
     _check_source_checksum(record, crc)
     _check_store(ends, receipts)
-    existed = _expect_checksum_before(held, ends)
+    _expect_checksum_before(held, ends)
     held.check()
     held.touch(patience_seconds=COMMIT_SECONDS)
     try:
@@ -115,7 +115,7 @@ def _commit(deps: Deps, held: Held, record: Record) -> None:
         ends.destination.abort_upload(ends.upload)
         deps.ledger.complete_done(held.lease, "completed", data={"skipped": True})
         return
-    _expect_checksum_after(held, ends, stat, existed)
+    _expect_checksum_after(held, ends, existed=record.number("existed") == 1)
     result: dict[str, Any] = {
         "size_bytes": sum(each.size_bytes for each in receipts),
         "etag": stat.etag or "",
@@ -198,12 +198,10 @@ def _check_source_checksum(record: Record, crc: int | None) -> None:
         raise ChecksumMismatch(f"the source's store says crc64nvme {digest}, the bytes that arrived have {crc:016x}")
 
 
-def _expect_checksum_before(held: Held, ends: Endpoints) -> bool:
-    """The user's checksum, before anything is visible where the store allows. Answers whether an object is there."""
-    if ends.spec.checksum is None:
-        return True
-    if not isinstance(ends.destination, HashesUpload):
-        return ends.destination.existing() is not None
+def _expect_checksum_before(held: Held, ends: Endpoints) -> None:
+    """The user's checksum, before anything is visible where the store allows."""
+    if ends.spec.checksum is None or not isinstance(ends.destination, HashesUpload):
+        return
     algorithm, _, wanted = ends.spec.checksum.partition(":")
 
     def passed(count: int) -> None:
@@ -213,12 +211,12 @@ def _expect_checksum_before(held: Held, ends: Endpoints) -> bool:
     try:
         found = ends.destination.hash_upload(ends.upload, algorithm, passed)
     except UploadNotFound:
-        return True  # a repeated commit: complete_upload finds the file it made
+        return  # a repeated commit: complete_upload finds the file it made
     _compare(algorithm, wanted, found)
-    return True
 
 
-def _expect_checksum_after(held: Held, ends: Endpoints, stat: ObjectStat, existed: bool) -> None:
+def _expect_checksum_after(held: Held, ends: Endpoints, *, existed: bool) -> None:
+    """The user's checksum by reading back; wrong bytes are removed, unless they replaced an object (that is lost)."""
     if ends.spec.checksum is None or isinstance(ends.destination, HashesUpload):
         return
     if not isinstance(ends.destination, ReadsBack):

@@ -10,11 +10,12 @@ from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan
 from orchestrator.records import Record
 from orchestrator.settings import Settings
-from orchestrator.spec import TransferSpec, file_host, locations
+from orchestrator.spec import TransferSpec, file_host, inside_folder, locations
 from providers.base import Destination, Profile, Services, Source, UploadId, Validator
 from providers.errors import ProviderUnavailable
+from providers.filenames import FALLBACK
 from providers.registry import open_destination, open_source
-from providers.schemes import Location, parse
+from providers.schemes import Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +82,9 @@ class EndpointCache:
         """
         spec = record.spec
         source_at, destination_at = locations(spec)
-        name = record.fields.get("dest_name")
-        if name:
-            destination_at = parse(destination_at.url + name, "destination")
+        if destination_at.url.endswith("/"):
+            # Until prepare has learned the name any will do: it asks nothing of the destination before.
+            destination_at = inside_folder(destination_at, record.fields.get("dest_name") or FALLBACK)
         asked = spec.options("source", record.transfer_id)
         if planned:
             asked = replace(asked, size_bytes=record.plan.size_bytes)

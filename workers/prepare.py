@@ -12,8 +12,18 @@ from orchestrator.errors import DuplicateTransfer
 from orchestrator.ledger import new_nonce
 from orchestrator.plan import Plan, plan_parts, plan_stream
 from orchestrator.records import Armed, Lease, Record
-from orchestrator.spec import RetryBudget
-from providers.base import CopiesRange, ListsParts, ListsUploads, ObjectStat, Part, RepairsParts, UploadId
+from orchestrator.spec import RetryBudget, destination_identity
+from providers.base import (
+    CopiesRange,
+    HashesUpload,
+    ListsParts,
+    ListsUploads,
+    ObjectStat,
+    Part,
+    ReadsBack,
+    RepairsParts,
+    UploadId,
+)
 from providers.errors import (
     DestinationExists,
     InvalidValue,
@@ -22,8 +32,8 @@ from providers.errors import (
     StopRequested,
     UploadNotFound,
 )
-from providers.filenames import sanitise
-from providers.local_paths import destination_identity
+from providers.filenames import FALLBACK, sanitise
+from providers.local_paths import destination_identity as disk_identity
 from workers.bootstrap import Deps
 from workers.endpoints import Endpoints
 from workers.failures import describe, judge, outcome_of
@@ -80,6 +90,7 @@ def _prepare(deps: Deps, held: Held, record: Record) -> None:
     _hold_real_destination(deps, lease, ends)
     if record.session is None:
         _check_existing(ends)
+        _prepare_for_checksum(deps, lease, ends)
     plan = record.plan if record.number("n") and not changed else _plan(ends, stat)
     server_copy = _server_copy(ends, plan)
     ends = replace(ends, plan=plan, validator=stat.validator, server_copy=server_copy)
@@ -148,8 +159,8 @@ def _settle_destination(deps: Deps, lease: Lease, ends: Endpoints, stat: ObjectS
     """What only the source could tell: the name inside a destination folder, and the permission bits of a file."""
     fields = ends.record.fields
     facts: dict[str, str | int] = {}
-    if ends.destination_location.url.endswith("/") and not fields.get("dest_name"):
-        facts["dest_name"] = sanitise(stat.name or "download")
+    if ends.spec.destination.endswith("/") and not fields.get("dest_name"):
+        facts["dest_name"] = sanitise(stat.name or "") or FALLBACK
     if ends.destination_location.scheme.kind == "path" and stat.mode is not None and not fields.get("mode"):
         facts["mode"] = stat.mode
     if not facts:
@@ -160,13 +171,17 @@ def _settle_destination(deps: Deps, lease: Lease, ends: Endpoints, stat: ObjectS
 
 
 def _hold_real_destination(deps: Deps, lease: Lease, ends: Endpoints) -> None:
-    """Two paths may mean one file: the duplicate check once more, by what only the disk's host can know."""
+    """Two paths may mean one file: the duplicate check once more, by what only the disk's host can know.
+
+    Nor was the name in a destination folder known before.
+    """
     at = ends.destination_location
-    if at.scheme.kind != "path":
-        return
-    other = deps.ledger.hold_destination(lease, f"disk:{at.host}:{destination_identity(at.key)}")
-    if other:
-        raise DuplicateTransfer(other)
+    identities = [destination_identity(ends.spec, at)] if ends.record.fields.get("dest_name") else []
+    if at.scheme.kind == "path":
+        identities.append(f"disk:{at.host}:{disk_identity(at.key)}")
+    for identity in identities:
+        if other := deps.ledger.hold_destination(lease, identity):
+            raise DuplicateTransfer(other)
 
 
 def _check_existing(ends: Endpoints) -> None:
@@ -182,6 +197,16 @@ def _check_existing(ends: Endpoints) -> None:
     if ends.spec.on_exists == "skip":
         raise Skipped(existing)
     raise DestinationExists(f"{ends.destination_location.shown} exists and on_exists is 'fail'")
+
+
+def _prepare_for_checksum(deps: Deps, lease: Lease, ends: Endpoints) -> None:
+    """Where wrong bytes are found only under the final name they are removed, unless something was there before."""
+    if ends.spec.checksum is None or isinstance(ends.destination, HashesUpload):
+        return
+    if not isinstance(ends.destination, ReadsBack):
+        allowed = "no checksum: this destination cannot be read back, so it could not be proven"
+        raise InvalidValue("checksum", ends.spec.checksum, allowed)
+    deps.ledger.note(lease, {"existed": int(ends.destination.existing() is not None)})
 
 
 def _session(deps: Deps, held: Held, ends: Endpoints, *, fresh: bool) -> UploadId:
