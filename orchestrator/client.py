@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +17,7 @@ from orchestrator.errors import (
     DuplicateTransfer,
     InvalidState,
     LedgerCorrupt,
+    LedgerUnavailable,
     QueueFull,
     TransferCancelled,
     TransferEnded,
@@ -105,7 +107,7 @@ class TransferClient:
                     transfer_id, error.get("code", "unknown"), error.get("number", -1), error.get("message", "")
                 )
             if record.state is State.CANCELLED and (
-                record.fields.get("cleanup") != "pending" or record.number("abort_attempts") > 1
+                record.fields.get("cleanup") != "pending" or record.number("told")
             ):
                 raise TransferCancelled(f"transfer {transfer_id} was cancelled")
             if deadline is not None and time.monotonic() >= deadline:
@@ -194,8 +196,13 @@ class TransferClient:
         if answer.outcome == "full":
             raise QueueFull(f"{self.settings.queue_capacity} {spec.direction}s are queued already")
         if answer.outcome == "ok" and not paused:
-            self._dispatcher.send_all(ledger.admit())
+            self._admit()
         return answer.transfer_id
+
+    def _admit(self) -> None:
+        """Start what can start. If Redis goes away just now, the sweeper does it: what was asked for is written."""
+        with suppress(LedgerUnavailable):
+            self._dispatcher.send_all(self._ledger.admit())
 
     def _steer(self, transfer_id: str, action: str) -> State:
         ledger = self._ledger
@@ -209,7 +216,7 @@ class TransferClient:
                 raise TransferEnded(f"transfer {transfer_id} is {state}: there is nothing to {action}")
             case "no":
                 raise InvalidState(f"transfer {transfer_id} is {state}: cannot {action}")
-        self._dispatcher.send_all(ledger.admit())
+        self._admit()
         return State(state)
 
     def _view(self, record: Record, *, in_flight: bool) -> Transfer:

@@ -363,21 +363,27 @@ class Ledger:
     # Sweeping
 
     def sweep(self, process: str, *, limit: int = 200) -> list[Message] | None:
-        """One pass over what is due, in one round trip per shard. None when another process is at it."""
+        """One pass over all that is due, ``limit`` transfers a round trip. None when another process is at it."""
         settings, messages, swept = self.settings, [], False
         gap_ms = int(3 * max(settings.sweep_seconds, 1) * 1000)
         lock_ms = int(max(2 * settings.sweep_seconds, 0.5) * 1000)
         with ledger_errors():
             for prefix in self.prefixes:
-                reply = move("sweep_start")(self.redis, prefix, process, settings.lease_ms, gap_ms, lock_ms, limit)
-                if _text(reply[0]) == "busy":
-                    continue
-                swept = True
-                ids = [_text(each) for each in reply[3:]]
-                rest = (settings.lease_ms, settings.max_deaths, reply[1], self._retention_ms, 30_000)
-                answers = move("sweep").many(self.redis, [(prefix, (each, *rest)) for each in ids]) if ids else []
-                for transfer_id, answer in zip(ids, answers, strict=True):
-                    messages += list(_messages(transfer_id, answer))
+                seen: set[str] = set()
+                full = True
+                while full:
+                    reply = move("sweep_start")(self.redis, prefix, process, settings.lease_ms, gap_ms, lock_ms, limit)
+                    if _text(reply[0]) == "busy":
+                        break
+                    swept = True
+                    due = [_text(each) for each in reply[3:]]
+                    ids = [each for each in due if each not in seen]
+                    seen.update(ids)
+                    full = len(due) == limit and bool(ids)
+                    rest = (settings.lease_ms, settings.max_deaths, reply[1], self._retention_ms, 30_000)
+                    answers = move("sweep").many(self.redis, [(prefix, (each, *rest)) for each in ids]) if ids else []
+                    for transfer_id, answer in zip(ids, answers, strict=True):
+                        messages += list(_messages(transfer_id, answer))
         return messages if swept else None
 
     # Reading

@@ -14,7 +14,8 @@ local function look_at(id, at) redis.call('ZADD', P .. 'due', 'LT', at, id) end
 
 -- Events: one stream per transfer and one for all, both bounded. Readers tell a gap by the first id they can still read.
 local function event(id, kind, data)
-  local text = data or '{}'
+  local text = data
+  if not text or text == '' then text = '{}' end
   redis.call('XADD', key('e', id), 'MAXLEN', '~', 1000, '*', 'kind', kind, 'at', now, 'data', text)
   redis.call('XADD', P .. 'events', 'MAXLEN', '~', 100000, '*', 'id', id, 'kind', kind, 'at', now, 'data', text)
 end
@@ -39,9 +40,15 @@ local function drop_lease(id, member)
   redis.call('HDEL', key('o', id), member)
   redis.call('HDEL', key('v', id), member)
 end
+-- While sweeps hold still after an outage (see sweep_start), a lease that ran out is live: its holder could not renew.
 local function lease_is_live(id, member)
   local deadline = redis.call('ZSCORE', key('l', id), member)
-  return deadline and num(deadline) > now
+  return deadline and (num(deadline) > now or num(redis.call('HGET', P .. 'sweep', 'grace')) > now)
+end
+-- The lease of a caller that asks again because the reply was lost: the nonce is its own.
+local function asked_before(id, member, nonce)
+  local mine = owner(id, member)
+  return mine and string.sub(mine.token, -#nonce) == nonce and mine or nil
 end
 local function new_token(id, nonce) return redis.call('HINCRBY', key('t', id), 'tok', 1) .. '.' .. nonce end
 
@@ -98,13 +105,18 @@ local function arm(id, lease_ms)
   return {'armed', num(f[1]), round, lanes}
 end
 
+-- Since when nothing went on. Looking again in vain does not start it anew, or no wait would ever free its slot.
+local function waiting_since(id)
+  local since = num(get(id, 'waiting_since')[1])
+  return since > 0 and since or now
+end
 local function leave_admission(id, direction)
   redis.call('SREM', P .. 'slots:' .. direction, id)
   redis.call('ZREM', P .. 'queue:' .. direction, id)
 end
 -- Score of the queue: priority first, then first come first served.
 local function enqueue(id, direction, priority)
-  redis.call('ZADD', P .. 'queue:' .. direction, num(priority) * 4398046511104 + now, id)
+  redis.call('ZADD', P .. 'queue:' .. direction, 'NX', num(priority) * 4398046511104 + now, id)
 end
 local function free_destination(id)
   for _, dest in ipairs(redis.call('SMEMBERS', key('d', id))) do
@@ -119,9 +131,21 @@ local function take_destination(id, dest)
   return nil
 end
 
+-- Receipts lie in buckets of 100 parts. A stream does not know its count (n) until it has ended.
+local function buckets(id)
+  local f = get(id, 'n', 'done')
+  return math.floor(math.max(num(f[1]), num(f[2])) / 100)
+end
+-- A late move of an ended transfer may make a key anew: it goes when the record goes.
+local function expire_with_record(id, extra)
+  local left = redis.call('PTTL', key('t', id))
+  if left <= 0 then return end
+  for _, kept in ipairs(KEPT) do redis.call('PEXPIRE', key(kept, id), left) end
+  if extra then redis.call('PEXPIRE', extra, left) end
+end
 -- Everything that ends a transfer passes here: slot and destination are freed, tickets die, the clean-up is booked.
 local function finish_transfer(id, state, kind, data, retention_ms)
-  local f = get(id, 'direction', 'epoch', 'session', 'cleanup', 'n')
+  local f = get(id, 'direction', 'epoch')
   set(id, 'state', state, 'reason', '', 'ended', now, 'wake_at', 0, 'wish', '')
   leave_admission(id, f[1])
   redis.call('DEL', key('k', id), key('v', id))
@@ -134,16 +158,39 @@ local function finish_transfer(id, state, kind, data, retention_ms)
   shout(id, state, f[2])
   if kind ~= '' then event(id, kind, data) end
   -- What `retry` needs is kept for a while; receipts of what is over for good are not.
-  for bucket = 0, math.floor(num(f[5]) / 100) do
+  for bucket = 0, buckets(id) do
     if FINAL[state] then redis.call('UNLINK', key('r', id) .. ':' .. bucket)
     else redis.call('PEXPIRE', key('r', id) .. ':' .. bucket, retention_ms) end
   end
   for _, kept in ipairs(KEPT) do redis.call('PEXPIRE', key(kept, id), retention_ms) end
+  redis.call('ZADD', P .. 'gone', now + retention_ms, id)
+end
+-- Pause or cancel during a commit is a wish; the commit did not succeed, so it comes true.
+local function grant_wish(id, data, retention_ms)
+  local f = get(id, 'wish', 'direction', 'session', 'keep')
+  if f[1] == 'cancel' then
+    redis.call('HINCRBY', key('t', id), 'epoch', 1)
+    local dirty = f[3] ~= '' and f[4] ~= '1'
+    set(id, 'cleanup', dirty and 'pending' or 'done')
+    finish_transfer(id, 'cancelled', dirty and '' or 'cancelled', data, retention_ms)
+    if dirty then look_at(id, now) end
+    return 'cancelled'
+  end
+  if f[1] == 'pause' then
+    local epoch = redis.call('HINCRBY', key('t', id), 'epoch', 1)
+    set(id, 'state', 'paused', 'reason', '', 'wish', '', 'wake_at', 0)
+    leave_admission(id, f[2])
+    event(id, 'paused', '{}')
+    shout(id, 'paused', epoch)
+    return 'paused'
+  end
+  return nil
 end
 -- A failed transfer lives on: nothing of it may expire any more.
 local function persist_transfer(id)
   for _, kept in ipairs(KEPT) do redis.call('PERSIST', key(kept, id)) end
-  for bucket = 0, math.floor(num(get(id, 'n')[1]) / 100) do redis.call('PERSIST', key('r', id) .. ':' .. bucket) end
+  for bucket = 0, buckets(id) do redis.call('PERSIST', key('r', id) .. ':' .. bucket) end
+  redis.call('ZREM', P .. 'gone', id)
 end
 
 -- Back to prepare under a new epoch: the session is gone, the source changed, or a stream (one lease from its first byte

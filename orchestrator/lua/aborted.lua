@@ -1,4 +1,4 @@
--- aborted: how the clean-up went. ARGV: id token ok delay_ms error. The first try decides when `cancelled` is announced:
+-- aborted: how the clean-up went. ARGV: id token ok delay_ms error. The first try that ends decides when `cancelled` is announced:
 -- after the clean-up, or at once when it failed (the sweeper tries again). Answers: ok | fenced state
 local id, token, fine, delay, err = ARGV[1], ARGV[2], ARGV[3] == '1', num(ARGV[4]), ARGV[5]
 local mine = owner(id, 'abort')
@@ -9,7 +9,8 @@ if fine then
   redis.call('HDEL', P .. 'sessions', id)
   redis.call('DEL', key('l', id), key('o', id), key('b', id), key('a', id))
 else
+  set(id, 'wake_at', now + delay)
   look_at(id, now + delay)
 end
-if mine.attempt == 1 then event(id, 'cancelled', err ~= '' and err or '{}') end
+if redis.call('HSETNX', key('t', id), 'told', 1) == 1 then event(id, 'cancelled', err) end
 return {'ok'}

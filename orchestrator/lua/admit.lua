@@ -8,7 +8,7 @@ for at = 2, #ARGV, 2 do
     local f = get(id, 'state', 'epoch', 'qc')
     if f[1] == 'queued' then
       redis.call('SADD', P .. 'slots:' .. direction, id)
-      set(id, 'state', 'preparing', 'reason', '', 'wake_at', 0, 'prep_attempts', 0, 'prep_first', now)
+      set(id, 'state', 'preparing', 'reason', '', 'wake_at', 0, 'waiting_since', 0, 'prep_attempts', 0, 'prep_first', now)
       look_at(id, now + lease_ms) -- if the prepare message is lost, the sweeper sends another
       table.insert(admitted, id) table.insert(admitted, num(f[2])) table.insert(admitted, f[3])
     end

@@ -3,13 +3,13 @@
 -- Answers: part number token next_seq attempt first_ms session_no now | later ms | full | drained | stop why
 local id, epoch, round, lane, seq = ARGV[1], num(ARGV[2]), num(ARGV[3]), ARGV[4], num(ARGV[5])
 local nonce, process, lease_ms = ARGV[6], ARGV[7], num(ARGV[8])
-local f = get(id, 'state', 'epoch', 'n', 'next', 'pif', 'solo', 'session_no', 'stream')
+local f = get(id, 'state', 'epoch', 'n', 'next', 'pif', 'solo', 'session_no', 'stream', 'done')
 if f[1] ~= 'running' or num(f[2]) ~= epoch then return {'stop', f[1] or 'gone'} end
 local k = ticket(id, lane)
 if not k or k.round ~= round then return {'stop', 'round'} end
 if k.seq == seq + 1 and k.nonce == nonce and k.part ~= '' then
-  local mine = owner(id, k.part)
-  if mine and string.sub(mine.token, -#nonce) == nonce then
+  local mine = asked_before(id, k.part, nonce)
+  if mine then
     return {'part', num(k.part), mine.token, k.seq, mine.attempt, mine.first, num(f[7]), now}
   end
 end
@@ -19,7 +19,8 @@ local live = redis.call('ZCARD', key('l', id))
 if live >= num(f[5]) or (f[6] and f[6] ~= '') then redis.call('HDEL', key('k', id), lane) return {'full'} end
 local part, wait
 if f[8] == '1' then
-  part = live == 0 and 0 or nil -- a stream is one lease, named 0
+  local ended = n > 0 and num(f[9]) >= n
+  part = live == 0 and not ended and 0 or nil -- a stream is one lease, named 0
 else
   part, wait = claimable(id, next, n)
 end

@@ -11,6 +11,8 @@ if n == 0 or done < n then
   if f[8] == '1' or not claimable(id, num(f[5]), n) then return {'wait'} end
   return arm(id, lease_ms)
 end
+local mine = asked_before(id, 'fin', nonce)
+if mine then return {'go', mine.token, mine.attempt, mine.first, now, redis.call('HGETALL', key('t', id))} end
 if lease_is_live(id, 'fin') then return {'busy'} end
 if num(f[7]) > now then return {'wait'} end
 local token = new_token(id, nonce)

@@ -18,7 +18,8 @@ if outcome == 'done' then
 end
 set(id, 'wake_at', now + delay, 'error', err)
 if outcome == 'wait' then
-  set(id, 'state', 'waiting', 'reason', reason, 'waiting_since', now, 'wait_in', 'prepare', 'prep_attempts', 0)
+  set(id, 'state', 'waiting', 'reason', reason, 'waiting_since', waiting_since(id), 'wait_in', 'prepare', 'prep_attempts', 0)
+  look_at(id, now) -- the sweeper books when the slot is to be freed
   event(id, 'waiting', err)
 elseif outcome == 'handed_back' then
   redis.call('HINCRBY', key('t', id), 'prep_attempts', -1)

@@ -24,6 +24,7 @@ if err ~= '' then
   redis.call('LTRIM', key('x', id), 0, 199)
 end
 push_ticket(id, mine.lane, now + lease_ms)
+if ENDED[state] then expire_with_record(id) end
 if ENDED[state] or state == 'paused' then return {'ok', state, live} end
 if outcome == 'fail' then
   set(id, 'error', err)
@@ -31,13 +32,16 @@ if outcome == 'fail' then
   return {'ok', 'failed', live}
 end
 if outcome == 'wait' and state == 'running' then
-  set(id, 'state', 'waiting', 'reason', reason, 'error', err, 'waiting_since', now, 'wait_in', part == '0' and 'prepare' or 'run', 'wake_at', now + delay)
+  set(id, 'state', 'waiting', 'reason', reason, 'error', err, 'waiting_since', waiting_since(id), 'wait_in', part == '0' and 'prepare' or 'run', 'wake_at', now + delay)
   redis.call('DEL', key('k', id)) -- lanes stop at their next claim; the sweeper issues new ones when it wakes
+  look_at(id, now) -- the sweeper books when the slot is to be freed
   event(id, 'waiting', err)
   state = 'waiting'
 else
   if outcome ~= 'handed_back' then event(id, 'retrying', err) end
-  if part == '0' or outcome == 'restart' then back_to_prepare(id, delay) return {'ok', 'preparing', live} end
+  -- Queued or preparing since (paused and resumed): whoever prepares next looks at the session anyway.
+  local at_work = state == 'running' or state == 'waiting'
+  if at_work and (part == '0' or outcome == 'restart') then back_to_prepare(id, delay) return {'ok', 'preparing', live} end
 end
 look_at(id, now + delay)
 return {'ok', state, live}

@@ -1,14 +1,18 @@
 -- steer: what a user asks for. ARGV: id action(pause|resume|cancel|retry) retention_ms
 -- Answers: ok state | wish state (applied if the commit under way fails) | no state | gone | dup id
 local id, action, retention = ARGV[1], ARGV[2], num(ARGV[3])
-local f = get(id, 'state', 'epoch', 'direction', 'priority', 'dest', 'session', 'not_before', 'keep')
+local f = get(id, 'state', 'epoch', 'direction', 'priority', 'dest', 'session', 'not_before', 'keep', 'wish')
 local state = f[1]
 if not state then return {'gone'} end
+local function wish(what) -- a wish to cancel stands, as a cancel does
+  if f[9] ~= 'cancel' then set(id, 'wish', what) end
+  return {'wish', state}
+end
 local live = {queued = true, preparing = true, running = true, waiting = true}
 
 if action == 'pause' then
   if state == 'paused' then return {'ok', state} end
-  if state == 'completing' then set(id, 'wish', 'pause') return {'wish', state} end
+  if state == 'completing' then return wish('pause') end
   if not live[state] then return {'no', state} end
   local epoch = redis.call('HINCRBY', key('t', id), 'epoch', 1)
   set(id, 'state', 'paused', 'reason', '', 'wake_at', 0)
@@ -22,7 +26,7 @@ end
 
 if action == 'resume' then
   if state ~= 'paused' then
-    if state == 'completing' then set(id, 'wish', '') return {'wish', state} end
+    if state == 'completing' then return wish('') end
     return {'no', state}
   end
   redis.call('HINCRBY', key('t', id), 'epoch', 1)
@@ -57,7 +61,7 @@ end
 
 -- cancel: also of a failed or paused transfer, to drop what it kept.
 if FINAL[state] then return {'no', state} end
-if state == 'completing' then set(id, 'wish', 'cancel') return {'wish', state} end
+if state == 'completing' then return wish('cancel') end
 redis.call('HINCRBY', key('t', id), 'epoch', 1)
 drop_lease(id, 'prep')
 local dirty = f[6] ~= '' and f[8] ~= '1'

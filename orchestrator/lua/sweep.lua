@@ -50,7 +50,9 @@ local first_lease = redis.call('ZRANGE', key('l', id), 0, 0, 'WITHSCORES')
 if first_lease[2] then look(math.max(num(first_lease[2]), now + 1)) end
 
 if state == 'cancelled' then
-  if f[14] == 'pending' then
+  if f[14] == 'pending' and wake > now then
+    look(wake)
+  elseif f[14] == 'pending' then
     if not lease_is_live(id, 'abort') then send('abort', f[10]) end
     look(now + lease_ms)
   end
@@ -69,6 +71,9 @@ elseif state == 'preparing' then
     if not lease_is_live(id, 'prep') then send('prepare', epoch, f[10]) end
     look(now + lease_ms)
   end
+elseif state == 'completing' and done < n and not lease_is_live(id, 'fin') then
+  -- The worker that undid parts died before it could say so.
+  if not grant_wish(id, '{}', retention) then back_to_prepare(id, 0) end
 elseif state == 'completing' then
   if not lease_is_live(id, 'fin') then
     if quiet then look(grace) else send('complete', round, f[10]) look(now + lease_ms) end
@@ -110,15 +115,21 @@ elseif state == 'running' or state == 'waiting' then
       look(math.max(k.deadline, now + 1))
     end
     local part, wait = nil, nil
+    local live = redis.call('ZCARD', key('l', id))
     local streaming = f[17] == '1'
     if streaming then
-      if redis.call('ZCARD', key('l', id)) == 0 then part = 0 end
+      if live == 0 then part = 0 end
     else
       part, wait = claimable(id, num(f[6]), n)
     end
-    if part then
-      local free = num(f[7]) - math.max(lanes, redis.call('ZCARD', key('l', id)))
-      local left = streaming and 1 or (n - num(f[6]) + 1 + redis.call('ZCOUNT', key('b', id), '-inf', now) - lanes)
+    local _, deaths = attempts(id, part or '')
+    if live > 0 and (deaths >= 2 or (f[16] and f[16] ~= '')) then
+      look(now + 1000) -- a part runs alone, or is about to: a new lane would only hear `full`
+    elseif part then
+      local free = num(f[7]) - math.max(lanes, live)
+      -- A busy lane is no help to a part that can be claimed now: it may be busy for hours.
+      local idle = math.max(0, lanes - live)
+      local left = streaming and 1 or (n - num(f[6]) + 1 + redis.call('ZCOUNT', key('b', id), '-inf', now) - idle)
       if streaming then free = math.min(free, 1 - lanes) end
       for _ = 1, math.min(free, left) do
         local lane = 1

@@ -8,6 +8,11 @@ local f = redis.call('HMGET', P .. 'sweep', 'last', 'grace')
 local grace = num(f[2])
 if f[1] and now - num(f[1]) > gap_ms then grace = now + lease_ms end
 redis.call('HSET', P .. 'sweep', 'last', now, 'grace', grace)
+-- Ids of records that have expired.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'gone', '-inf', now, 'LIMIT', 0, limit)) do
+  redis.call('ZREM', P .. 'all', id)
+  redis.call('ZREM', P .. 'gone', id)
+end
 local out = {'go', grace, now}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, limit)) do table.insert(out, id) end
 return out

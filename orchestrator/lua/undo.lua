@@ -4,10 +4,10 @@
 local id, token, member, all = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
 local holder = owner(id, member)
 if not holder or holder.token ~= token then return {'fenced', get(id, 'state')[1] or 'gone'} end
-local f = get(id, 'n', 'size', 'part_size')
+local f = get(id, 'size', 'part_size')
 redis.call('HINCRBY', key('t', id), 'session_no', 1)
 if all then
-  for bucket = 0, math.floor(num(f[1]) / 100) do redis.call('DEL', key('r', id) .. ':' .. bucket) end
+  for bucket = 0, buckets(id) do redis.call('DEL', key('r', id) .. ':' .. bucket) end
   for _, each in ipairs(redis.call('ZRANGE', key('l', id), 0, -1)) do
     if each ~= member then drop_lease(id, each) end -- a late finish of the old session must not count
   end
@@ -20,7 +20,7 @@ for at = 5, #ARGV do
   local part = num(ARGV[at])
   local bucket, index = key('r', id) .. ':' .. math.floor((part - 1) / 100), (part - 1) % 100
   if redis.call('HDEL', bucket, index) == 1 then
-    local size = math.min(num(f[3]), num(f[2]) - (part - 1) * num(f[3]))
+    local size = math.min(num(f[2]), num(f[1]) - (part - 1) * num(f[2]))
     redis.call('HINCRBY', key('t', id), 'done', -1)
     redis.call('HINCRBY', key('t', id), 'done_bytes', -size)
     redis.call('ZADD', key('b', id), now, part)
