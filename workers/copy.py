@@ -50,9 +50,7 @@ def move_part(held: Held, part: Part, ends: Endpoints) -> PartReceipt:
     if ends.server_copy and isinstance(ends.destination, CopiesRange):
         held.check()
         held.touch(patience_seconds=COPY_SECONDS)
-        receipt = ends.destination.copy_part(ends.upload, part, ends.source, validator=ends.validator)
-        held.check()
-        return receipt
+        return ends.destination.copy_part(ends.upload, part, ends.source, validator=ends.validator)
     inner = ends.source.read_range(part.span, validator=ends.validator) if part.size_bytes else BytesBody(b"")
     body = PassingBody(inner, held)
     try:
@@ -62,9 +60,11 @@ def move_part(held: Held, part: Part, ends: Endpoints) -> PartReceipt:
 
 
 def put(held: Held, part: Part, ends: Endpoints, body: PassingBody) -> PartReceipt:
-    """Send ``body`` as ``part``. A destination that stops short of the whole body did not store the part."""
+    """Send ``body`` as ``part``. A destination that stops short of the whole body did not store the part.
+
+    Whoever was asked to stop meanwhile has a stored part all the same: the ledger says whether it counts.
+    """
     receipt = ends.destination.put_part(ends.upload, part, body)
-    held.check()
     if body.counted != part.size_bytes:
         raise TransportError(f"part {part.number}: {body.counted} of {part.size_bytes} bytes were sent")
     if receipt.crc64nvme not in (None, body.crc):
