@@ -39,6 +39,7 @@ class WorkerProcess(ServerProcess):
         threads: int,
         supervised: bool,
         ready: Callable[[], bool],
+        module: str = "workers.process",
     ) -> None:
         self.name = name
         self.log_file = folder / f"{name}.log"
@@ -46,7 +47,7 @@ class WorkerProcess(ServerProcess):
             argv = [sys.executable, "-m", "haulage", "worker", "--pools", pools, "--processes", "1"]
             argv += ["--threads", str(threads), "--grace", "20"]
         else:
-            argv = [sys.executable, "-m", "workers.process", "--pools", pools, "--threads", str(threads)]
+            argv = [sys.executable, "-m", module, "--pools", pools, "--threads", str(threads)]
             argv += ["--name", name, "--parent", str(os.getpid())]
         super().__init__(argv, log=self.log_file, ready=ready, env={**os.environ, **env}, cwd=CHECKOUT)
 
@@ -134,16 +135,27 @@ class Fleet:
         threads: int = 4,
         supervised: bool = False,
         wait: bool = True,
+        module: str = "workers.process",
         **env: str,
     ) -> WorkerProcess:
-        """Start a worker and wait until it consumes. ``env`` are more HAULAGE_* variables, without the prefix."""
+        """Start a worker and wait until it consumes. ``env`` are more HAULAGE_* variables, without the prefix.
+
+        ``module`` is run in place of a worker process, with the same arguments.
+        """
         more = {f"HAULAGE_{key.upper()}": value for key, value in env.items()}
 
         def ready() -> bool:
             return not wait or "ready." in process.log_file.read_text("utf-8", "replace")
 
         process = WorkerProcess(
-            self.folder, name, {**self.env, **more}, pools=pools, threads=threads, supervised=supervised, ready=ready
+            self.folder,
+            name,
+            {**self.env, **more},
+            pools=pools,
+            threads=threads,
+            supervised=supervised,
+            ready=ready,
+            module=module,
         )
         process.start()
         self.workers.append(process)

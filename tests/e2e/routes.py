@@ -52,6 +52,10 @@ class Route(Protocol):
         """SHA-256 of what is at the destination, read by another road."""
         ...
 
+    def stamp(self) -> object:
+        """Changes when anybody writes to the object again."""
+        ...
+
     def leftovers(self) -> list[str]:
         """Temporary files and open uploads at the destination."""
         ...
@@ -98,6 +102,10 @@ class HttpToLocal:
     def arrived(self) -> str:
         return digest(Path(self.destination).read_bytes())
 
+    def stamp(self) -> object:
+        facts = Path(self.destination).stat()
+        return facts.st_ino, facts.st_mtime_ns, facts.st_size
+
     def leftovers(self) -> list[str]:
         return [each for each in os.listdir(self.folder) if each != "object.bin"]
 
@@ -129,6 +137,10 @@ class ToS3:
 
     def arrived(self) -> str:
         return digest(self.store.read(self.bucket, self.key))
+
+    def stamp(self) -> object:
+        head = self.store.client().head_object(Bucket=self.bucket, Key=self.key)
+        return head["LastModified"], head["ETag"], head["ContentLength"]
 
     def leftovers(self) -> list[str]:
         found = self.store.client().list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])

@@ -104,18 +104,23 @@ def test_a_supervised_worker_that_is_alone_starts_a_killed_process_again(route: 
 
 
 def test_a_killed_redis_costs_what_was_in_flight(route: Route, fleet: Fleet) -> None:
-    worker = fleet.worker("w1")
+    """Away until every part in flight was given up: unrecorded, or stopped before its end."""
+    worker = fleet.worker("w1", threads=IN_FLIGHT, redis_retry_seconds="0.5")
     transfer_id = submit(fleet, route)
     held = wait_moving(fleet, route, transfer_id)
 
     fleet.redis.kill()
-    wait_until(lambda: len(worker.events("part_handed_back")) >= len(held), "parts given up without Redis")
+    wait_until(lambda: given_up(worker) >= len(held), "parts given up without Redis")
     route.calm()
     back_at = time.time()
     fleet.redis.restart()
 
     assert_arrived(fleet, route, transfer_id, kills=1)
     assert_sent_again(route, held, back_at)
+
+
+def given_up(worker: WorkerProcess) -> int:
+    return len(worker.events("part_handed_back")) + len(worker.events("lane_left"))
 
 
 def test_a_killed_submitter_is_not_missed(route: Route, fleet: Fleet) -> None:
