@@ -85,6 +85,7 @@ class Fleet:
         """Drop heartbeats of processes that are long gone."""
         before = int((time.time() - 3600) * 1000)
         with ledger_errors():
+            self._redis.zremrangebyscore("hl:hosts", "-inf", (time.time() - _FORGET_SECONDS) * 1000)
             for prefix in self._ledger.prefixes:
                 gone: Any = self._redis.zrangebyscore(f"{prefix}procs", "-inf", before)
                 for process in gone:

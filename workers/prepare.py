@@ -13,6 +13,7 @@ from orchestrator.ledger import new_nonce
 from orchestrator.plan import Plan, plan_parts, plan_stream
 from orchestrator.records import Armed, Lease, Record
 from orchestrator.spec import RetryBudget, destination_identity
+from orchestrator.states import State
 from providers.base import (
     CopiesRange,
     HashesUpload,
@@ -233,8 +234,17 @@ def _session(deps: Deps, held: Held, ends: Endpoints, *, fresh: bool) -> UploadI
 def _book(deps: Deps, lease: Lease, ends: Endpoints, upload: UploadId) -> UploadId:
     shown = {"destination": ends.destination_location.shown, "upload": upload, "opened_at": int(time.time())}
     if not deps.ledger.note(lease, {"session": upload, "intent_at": 0}, session=shown):
+        _drop_unbooked(deps, ends, upload)
         raise StopRequested("lost")
     return upload
+
+
+def _drop_unbooked(deps: Deps, ends: Endpoints, upload: UploadId) -> None:
+    """Cancelled or paused while the store opened the upload: it is in no record, so nobody else would drop it."""
+    record = deps.ledger.record(ends.record.transfer_id)
+    if record.session == upload or (record.session is None and record.state is State.PREPARING):
+        return  # whoever prepares now has adopted it, or may
+    ends.destination.abort_upload(upload)
 
 
 def _adopt(ends: Endpoints, since: float) -> UploadId | None:

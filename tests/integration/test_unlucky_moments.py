@@ -1,0 +1,132 @@
+"""What happens when a user, a worker or Redis acts in the one moment nobody likes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from orchestrator.client import TransferClient
+from orchestrator.errors import LedgerUnavailable
+from orchestrator.fleet import Fleet, WorkerInfo
+from orchestrator.ledger import Ledger
+from orchestrator.records import Record
+from orchestrator.settings import Settings
+from orchestrator.states import State
+from providers.base import UploadId, UploadPlan
+from workers.bootstrap import Deps, build
+from workers.endpoints import EndpointCache, Endpoints
+from workers.prepare import run_prepare
+
+WEEK_MS = 7 * 86400 * 1000
+
+
+class _Meanwhile:
+    """A destination at which something happens just after an upload was created there."""
+
+    def __init__(self, inner: Any, act: Callable[[], object]) -> None:
+        self._inner = inner
+        self._act = act
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def create_upload(self, plan: UploadPlan) -> UploadId:
+        upload: UploadId = self._inner.create_upload(plan)
+        self._act()
+        return upload
+
+
+@dataclass(frozen=True)
+class _MeanwhileCache:
+    """Endpoints of a worker that is slow at creating uploads."""
+
+    inner: EndpointCache
+    act: Callable[[], object]
+
+    def open(self, record: Record) -> Endpoints:
+        ends = self.inner.open(record)
+        slow: Any = _Meanwhile(ends.destination, self.act)
+        return replace(ends, destination=slow)
+
+
+@pytest.fixture
+def user(client: redis.Redis, settings: Settings) -> Iterator[TransferClient]:
+    with TransferClient(settings) as made:
+        yield made
+
+
+@pytest.fixture
+def worker(client: redis.Redis, settings: Settings) -> Iterator[Deps]:
+    made = build(settings)
+    yield made
+    made.ledger.redis.close()
+
+
+def _prepare(worker: Deps, transfer_id: str, meanwhile: Callable[[], object]) -> None:
+    cache: Any = _MeanwhileCache(worker.endpoints, meanwhile)
+    epoch = worker.ledger.record(transfer_id).number("epoch")
+    run_prepare(replace(worker, endpoints=cache), transfer_id, epoch)
+
+
+@pytest.mark.parametrize("action", ["cancel", "pause"])
+def test_an_upload_that_was_created_too_late_is_dropped(
+    user: TransferClient, worker: Deps, tmp_path: Path, action: str
+) -> None:
+    (tmp_path / "source").write_bytes(b"x" * 1000)
+    (tmp_path / "to").mkdir()
+    transfer_id = user.submit(str(tmp_path / "source"), str(tmp_path / "to" / "file"))
+
+    _prepare(worker, transfer_id, lambda: getattr(user, action)(transfer_id))
+
+    assert user.get(transfer_id).state is (State.CANCELLED if action == "cancel" else State.PAUSED)
+    assert list((tmp_path / "to").iterdir()) == []
+    assert worker.ledger.sessions() == {}
+
+
+def test_an_upload_is_left_to_the_preparation_that_may_have_adopted_it(
+    user: TransferClient, worker: Deps, tmp_path: Path
+) -> None:
+    (tmp_path / "source").write_bytes(b"x" * 1000)
+    (tmp_path / "to").mkdir()
+    transfer_id = user.submit(str(tmp_path / "source"), str(tmp_path / "to" / "file"))
+
+    def restart() -> None:
+        user.pause(transfer_id)
+        user.resume(transfer_id)
+
+    _prepare(worker, transfer_id, restart)
+
+    assert user.get(transfer_id).state is State.PREPARING
+    assert len(list((tmp_path / "to").iterdir())) == 1
+
+
+def test_what_is_written_is_accepted_even_if_redis_goes_away_right_after(
+    user: TransferClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_ledger: Ledger) -> list[Any]:
+        raise LedgerUnavailable("Redis did not answer")
+
+    monkeypatch.setattr(Ledger, "admit", away)
+
+    transfer_id = user.submit("/there/a", "/there/b")
+    assert user.get(transfer_id).state is State.QUEUED
+    assert user.pause(transfer_id) is State.PAUSED
+    assert user.resume(transfer_id) is State.QUEUED
+    assert user.cancel(transfer_id) is State.CANCELLED
+
+
+def test_hosts_that_are_gone_for_a_week_are_forgotten(client: redis.Redis, ledger: Ledger) -> None:
+    fleet = Fleet(ledger)
+    fleet.beat(WorkerInfo("pod-1:1:a", "pod-1", ("data",), ()))
+    fleet.beat(WorkerInfo("pod-2:1:a", "pod-2", ("data",), ()))
+    client.zadd("hl:hosts", {"pod-1": time.time() * 1000 - WEEK_MS - 1000})
+
+    fleet.forget_dead()
+
+    assert client.zrange("hl:hosts", 0, -1) == [b"pod-2"]
