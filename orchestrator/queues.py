@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.plan import LARGEST_DEFAULT_BYTES, Plan
 from orchestrator.settings import Settings
 from orchestrator.spec import TransferSpec, file_host
 from providers.schemes import Location
@@ -31,8 +32,12 @@ def control_queue(source: Location, destination: Location, settings: Settings) -
     return host_queue(host, "control") if host else pool_queue("control")
 
 
-def part_queue(spec: TransferSpec, source: Location, destination: Location, settings: Settings, part_count: int) -> str:
-    """Where the parts run: the file's host, the pool asked for, ``express`` for one part, else ``data``."""
+def part_queue(spec: TransferSpec, source: Location, destination: Location, settings: Settings, plan: Plan) -> str:
+    """Where the parts run: the file's host, the pool asked for, ``express`` for one part, else ``data``.
+
+    One part may be huge where the destination takes a single PUT: it would hold up all that is small.
+    """
     host = file_host(source, settings) or file_host(destination, settings)
-    pool = spec.pool or ("express" if part_count == 1 else "data")
+    is_small = plan.part_count == 1 and (plan.size_bytes or 0) <= LARGEST_DEFAULT_BYTES
+    pool = spec.pool or ("express" if is_small else "data")
     return host_queue(host, pool) if host else pool_queue(pool)

@@ -14,6 +14,7 @@ from orchestrator.blobs import RedisBlobs
 from orchestrator.dispatch import Dispatcher, make_app
 from orchestrator.fleet import Fleet, WorkerInfo
 from orchestrator.ledger import Ledger, connect
+from orchestrator.plan import Plan
 from orchestrator.queues import part_queue
 from orchestrator.settings import Settings, load_settings
 from providers.base import Services
@@ -38,9 +39,9 @@ class Deps:
     info: WorkerInfo
     rng: random.Random
 
-    def part_queue(self, ends: Endpoints, part_count: int) -> str:
+    def part_queue(self, ends: Endpoints, plan: Plan) -> str:
         """Where the parts of this transfer run."""
-        return part_queue(ends.spec, ends.source_location, ends.destination_location, self.settings, part_count)
+        return part_queue(ends.spec, ends.source_location, ends.destination_location, self.settings, plan)
 
 
 def build(settings: Settings, app: Celery | None = None, *, pools: tuple[str, ...] | None = None) -> Deps:

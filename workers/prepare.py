@@ -109,7 +109,7 @@ def _prepare(deps: Deps, held: Held, record: Record) -> None:
     in_flight = min(ends.spec.parts_in_flight or deps.settings.parts_in_flight, max(plan.part_count, 1))
     if plan.stream or ends.destination.limits.sequential:
         in_flight = 1
-    queue = deps.part_queue(ends, plan.part_count)
+    queue = deps.part_queue(ends, plan)
     about = {"size_bytes": plan.size_bytes, "parts": plan.part_count, "part_size_bytes": plan.part_size_bytes}
     armed = deps.ledger.prepared(
         lease, plan, stat.validator, parts_in_flight=in_flight, queue=queue, about={**about, "name": stat.name}
