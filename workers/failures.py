@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from typing import Any
 
@@ -15,6 +16,8 @@ from providers.schemes import redact
 Described = dict[str, Any]
 
 _SCHEMA_WAIT_MS = 60_000
+_QUERY = re.compile(r"\?[\w.~%+-]+=[^\s'\"<>)]*")
+_CREDENTIAL = re.compile(r"(authorization\W{1,5})[^'\"]+", re.IGNORECASE)
 
 
 class Unexpected(ProviderError):
@@ -52,9 +55,12 @@ def describe(error: Exception, *, worker: str, part: int | None = None, attempt:
 
 
 def safe_text(text: str) -> str:
-    """The last net below every provider's own care: whatever looks like a URL loses its query and user info."""
+    """The last net below every provider's own care: whatever looks like a URL loses its query and user info.
+
+    So does the path of one: HTTP libraries name requests as ``url: /bucket/key?X-Amz-Signature=...``.
+    """
     words = [redact(word) if "://" in word else word for word in text.split(" ")]
-    return " ".join(words)[:500]
+    return _CREDENTIAL.sub(r"\1(hidden)", _QUERY.sub("?(hidden)", " ".join(words)))[:500]
 
 
 def judge(

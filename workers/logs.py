@@ -53,6 +53,6 @@ def configure_logs(level: str, style: str) -> None:
 def _redacted(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Whatever text looks like a URL loses query and user info, also in tracebacks of foreign libraries."""
     for key, value in event.items():
-        if isinstance(value, str) and "://" in value:
+        if isinstance(value, str) and ("://" in value or "?" in value or "uthorization" in value):
             event[key] = "\n".join(safe_text(line) for line in value.split("\n"))
     return event
