@@ -12,7 +12,7 @@ from orchestrator.errors import LedgerUnavailable
 from orchestrator.ledger import Ledger, connect
 from orchestrator.queues import queues_of
 from orchestrator.settings import Settings, load_settings
-from workers.bootstrap import deps
+from workers.bootstrap import deps, started
 from workers.checks import check_redis
 from workers.logs import configure_logs
 from workers.sweeper import Sweeper
@@ -59,7 +59,9 @@ class SweeperStep(bootsteps.StartStopStep):
 @signals.worker_shutting_down.connect(weak=False)
 def _drain(**_kwargs: Any) -> None:
     """Warm shutdown: every part in flight is handed back at its next buffer, so nobody waits for a lease to end."""
-    deps().keeper.drain()
+    here = started()
+    if here:
+        here.keeper.drain()
 
 
 @signals.worker_shutdown.connect(weak=False)

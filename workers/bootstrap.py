@@ -90,6 +90,11 @@ def deps() -> Deps:
         return _built[pid]
 
 
+def started() -> Deps | None:
+    """What ``deps()`` has built, without waiting for it: a signal may come while the same thread builds."""
+    return _built.get(os.getpid())
+
+
 def version() -> str:
     """The installed version, or ``0`` in a bare checkout."""
     from importlib.metadata import PackageNotFoundError
