@@ -21,7 +21,7 @@ from pydantic_settings import (
 from orchestrator.errors import InvalidSpec
 from providers.base import Profile
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_HOST = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
 
 
 def _split(value: object) -> object:
@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """The ledger, and unless ``broker_url`` says otherwise also broker and chord results."""
     broker_url: SecretStr | None = None
-    host: str = Field(default_factory=socket.gethostname, pattern=_NAME.pattern)
+    host: str = Field(default_factory=socket.gethostname, pattern=_HOST)
     """Names this machine: local paths without a host mean this one."""
     shared_roots: Names = ()
     """Folders on a network file system that every worker sees under the same path."""
