@@ -18,9 +18,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _HINTS = {
-    "ledger_unavailable": "is Redis running at HAULAGE_REDIS_URL?",
+    "ledger_unavailable": "start Redis, or set HAULAGE_REDIS_URL",
     "duplicate": "haulage show ID tells what that transfer does; cancel it or wait for it",
-    "destination_exists": "try --on-exists overwrite or skip",
+    "destination_exists": "--on-exists overwrite or skip",
     "transfer_not_found": "haulage ls lists the transfers that are known",
 }
 

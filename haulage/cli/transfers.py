@@ -9,6 +9,7 @@ import click
 
 from haulage.cli.output import as_dict, errors_as_sentences, human_bytes, line, print_json
 from orchestrator.client import TransferClient
+from orchestrator.states import State
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document per line on stdout.")
 
@@ -56,7 +57,7 @@ def submit(
 
 
 @click.command()
-@click.option("--state")
+@click.option("--state", type=click.Choice([str(each) for each in State]))
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @json_option
 @errors_as_sentences
