@@ -13,7 +13,9 @@ from tests.servers.range_server import RangeServer
 
 @pytest.fixture(scope="session")
 def calm_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CalmFleet]:
-    quick = {"read_seconds": 2, "stall_seconds": 2, "connect_seconds": 2, "log_level": "DEBUG"}
+    quick: dict[str, object] = {"profile_broken__ca_file": "/nowhere/ca.pem"}
+    quick |= {"read_seconds": 2, "stall_seconds": 2, "connect_seconds": 2}
+    quick |= {"minimum_bytes_per_second": 1, "log_level": "DEBUG"}
     with CalmFleet(tmp_path_factory.mktemp("calm"), **quick) as fleet:
         fleet.worker("calm", threads=8)
         yield fleet
