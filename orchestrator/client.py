@@ -106,9 +106,7 @@ class TransferClient:
                 raise TransferFailed(
                     transfer_id, error.get("code", "unknown"), error.get("number", -1), error.get("message", "")
                 )
-            if record.state is State.CANCELLED and (
-                record.fields.get("cleanup") != "pending" or record.number("told")
-            ):
+            if record.state is State.CANCELLED and record.over:
                 raise TransferCancelled(f"transfer {transfer_id} was cancelled")
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(f"transfer {transfer_id} is still {record.state} after {timeout_seconds} s")

@@ -62,7 +62,7 @@ def follow_events(ledger: Ledger, transfer_id: str, *, after: str = FROM_START) 
             after = event.position
             yield event
         record = ledger.record(transfer_id)
-        if record.state.ended and not read_events(ledger, transfer_id, after=after, limit=1):
+        if record.over and not read_events(ledger, transfer_id, after=after, limit=1):
             return
 
 

@@ -175,7 +175,7 @@ class Ledger:
 
     def steer(self, transfer_id: str, action: str) -> tuple[str, str]:
         """pause, resume, cancel or retry: (ok | wish | no | gone | dup, state or the other id)."""
-        reply = self._call("steer", transfer_id, action, self._retention_ms)
+        reply = self._call("steer", transfer_id, action, self._retention_ms, new_nonce())
         return _text(reply[0]), _text(reply[1]) if len(reply) > 1 else ""
 
     # Preparing

@@ -116,6 +116,13 @@ class Record:
         text = self.fields.get("session", "")
         return UploadId(text) if text else None
 
+    @property
+    def over(self) -> bool:
+        """Ended, and its last event is written: a cancel is announced after the first try to clean up."""
+        return self.state.ended and (
+            self.state is not State.CANCELLED or self.fields.get("cleanup") != "pending" or self.number("told") > 0
+        )
+
     def number(self, name: str) -> int:
         """An integer field; 0 when it is not set."""
         return int(self.fields.get(name) or 0)

@@ -110,6 +110,14 @@ local function waiting_since(id)
   local since = num(get(id, 'waiting_since')[1])
   return since > 0 and since or now
 end
+-- The elapsed budget of retries is not for time spent paused or waiting: the clocks start anew.
+local function restart_clocks(id)
+  local all = redis.call('HGETALL', key('a', id))
+  for at = 1, #all, 2 do
+    redis.call('HSET', key('a', id), all[at], (string.gsub(all[at + 1], '%d+$', string.format('%.0f', now))))
+  end
+  if num(get(id, 'fin_attempts')[1]) > 0 then set(id, 'fin_first', now) end
+end
 local function leave_admission(id, direction)
   redis.call('SREM', P .. 'slots:' .. direction, id)
   redis.call('ZREM', P .. 'queue:' .. direction, id)

@@ -7,7 +7,7 @@ if state ~= 'preparing' or not holder or holder.token ~= token then return {'sto
 drop_lease(id, 'prep')
 local started = get(id, 'started')[1]
 set(id, 'state', 'running', 'reason', '', 'size', ARGV[3], 'part_size', ARGV[4], 'n', ARGV[5], 'validator', ARGV[6], 'pif', ARGV[7],
-  'q', ARGV[8], 'stream', ARGV[9], 'wake_at', 0, 'prep_attempts', 0)
+  'q', ARGV[8], 'stream', ARGV[9], 'wake_at', 0, 'prep_attempts', 0, 'prep_deaths', 0)
 if not started then set(id, 'started', now) end
 redis.call('HDEL', key('t', id), 'error')
 event(id, started and 'resumed' or 'probed', ARGV[10])

@@ -1,9 +1,12 @@
--- steer: what a user asks for. ARGV: id action(pause|resume|cancel|retry) retention_ms
+-- steer: what a user asks for. ARGV: id action(pause|resume|cancel|retry) retention_ms nonce
+-- The nonce of the last thing done is kept: the same call, sent again after a lost reply, is no second one.
 -- Answers: ok state | wish state (applied if the commit under way fails) | no state | gone | dup id
-local id, action, retention = ARGV[1], ARGV[2], num(ARGV[3])
-local f = get(id, 'state', 'epoch', 'direction', 'priority', 'dest', 'session', 'not_before', 'keep', 'wish')
+local id, action, retention, nonce = ARGV[1], ARGV[2], num(ARGV[3]), ARGV[4]
+local f = get(id, 'state', 'epoch', 'direction', 'priority', 'dest', 'session', 'not_before', 'keep', 'wish', 'steered')
 local state = f[1]
 if not state then return {'gone'} end
+if f[10] == nonce then return {'ok', state} end
+local function done(new) set(id, 'steered', nonce) return {'ok', new} end
 local function wish(what) -- a wish to cancel stands, as a cancel does
   if f[9] ~= 'cancel' then set(id, 'wish', what) end
   return {'wish', state}
@@ -21,7 +24,7 @@ if action == 'pause' then
   redis.call('DEL', key('k', id))
   shout(id, 'paused', epoch)
   event(id, 'paused', '{}')
-  return {'ok', 'paused'}
+  return done('paused')
 end
 
 if action == 'resume' then
@@ -30,6 +33,7 @@ if action == 'resume' then
     return {'no', state}
   end
   redis.call('HINCRBY', key('t', id), 'epoch', 1)
+  restart_clocks(id)
   set(id, 'state', 'queued', 'reason', '', 'wake_at', 0)
   if num(f[7]) > now then
     set(id, 'reason', 'not_before')
@@ -38,7 +42,7 @@ if action == 'resume' then
     enqueue(id, f[3], f[4])
   end
   event(id, 'queued', '{}')
-  return {'ok', 'queued'}
+  return done('queued')
 end
 
 if action == 'retry' then
@@ -49,14 +53,15 @@ if action == 'retry' then
   end
   for _, dest in ipairs(redis.call('SMEMBERS', key('d', id))) do redis.call('HSET', P .. 'dest', dest, id) end
   redis.call('HINCRBY', key('t', id), 'epoch', 1)
-  set(id, 'state', 'queued', 'reason', '', 'wake_at', 0, 'solo', '', 'fin_attempts', 0)
+  set(id, 'state', 'queued', 'reason', '', 'wake_at', 0, 'solo', '', 'fin_attempts', 0,
+    'prep_deaths', 0, 'fin_deaths', 0)
   redis.call('HDEL', key('t', id), 'error', 'ended', 'started')
   redis.call('DEL', key('a', id))
   for _, part in ipairs(redis.call('ZRANGE', key('b', id), 0, -1)) do redis.call('ZADD', key('b', id), now, part) end
   persist_transfer(id)
   enqueue(id, f[3], f[4])
   event(id, 'queued', '{}')
-  return {'ok', 'queued'}
+  return done('queued')
 end
 
 -- cancel: also of a failed or paused transfer, to drop what it kept.
@@ -67,5 +72,5 @@ drop_lease(id, 'prep')
 local dirty = f[6] ~= '' and f[8] ~= '1'
 set(id, 'cleanup', dirty and 'pending' or 'done')
 finish_transfer(id, 'cancelled', dirty and '' or 'cancelled', '{}', retention)
-if dirty then look_at(id, now + 1000) end -- the abort that is sent at once may be lost
-return {'ok', 'cancelled', dirty and 1 or 0}
+if dirty then look_at(id, now + 1000) end -- if parts are in flight, the last of them starts the clean-up earlier
+return done('cancelled')

@@ -44,8 +44,20 @@ for _, member in ipairs(expired) do
       back_to_prepare(id, 0)
       return out
     end
+  elseif mine and (member == 'prep' or member == 'fin') and not ENDED[state] then
+    local seen = num(redis.call('ZSCORE', P .. 'procs', mine.process))
+    local deaths = now - seen > lease_ms and redis.call('HINCRBY', key('t', id), member .. '_deaths', 1) or 0
+    if deaths >= max_deaths then
+      local step = member == 'prep' and 'preparation' or 'commit'
+      local err = '{"code":"' .. step .. '_poisonous","number":-1,"message":"the ' .. step .. ' outlived ' .. deaths .. ' worker processes"}'
+      set(id, 'error', err)
+      if not grant_wish(id, err, retention) then finish_transfer(id, 'failed', 'failed', err, retention) end
+      send('admit')
+      return out
+    end
   end
 end
+if state == 'waiting' and wake <= now then restart_clocks(id) end
 local first_lease = redis.call('ZRANGE', key('l', id), 0, 0, 'WITHSCORES')
 if first_lease[2] then look(math.max(num(first_lease[2]), now + 1)) end
 
