@@ -60,6 +60,10 @@ def plan_parts(size_bytes: int, limits: PartLimits, *, part_size_bytes: int | No
         fitting = ceil(size_bytes / min(most_parts, DEFAULT_MAX_PARTS))
         wanted = max(min(max(size_bytes // 2000, SMALLEST_DEFAULT_BYTES), LARGEST_DEFAULT_BYTES), fitting)
         wanted = min(max(_round_up(wanted), limits.min_part_bytes), limits.max_part_bytes)
+        if limits.max_parts > 1 and ceil(size_bytes / wanted) > most_parts:
+            # Stores name a largest object that is more than their parts can hold: 50 TiB, and 10,000 times 5 GiB.
+            most = most_parts * limits.max_part_bytes
+            raise ObjectTooLarge("size_bytes", size_bytes, f"at most {most} bytes in {most_parts} parts")
     if limits.max_parts == 1:
         wanted = max(size_bytes, 1)
     return Plan(size_bytes, wanted, max(1, ceil(size_bytes / wanted)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -91,6 +92,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         path = os.environ.get("HAULAGE_CONFIG")
+        if path and not Path(path).is_file():
+            raise InvalidSpec("HAULAGE_CONFIG", path, "a TOML file that exists")
         toml = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
         return (init_settings, env_settings, *toml)
 
@@ -134,6 +137,8 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as exc:
         raise invalid_spec(exc, prefix="HAULAGE_") from None
+    except tomllib.TOMLDecodeError as exc:
+        raise InvalidSpec("HAULAGE_CONFIG", os.environ.get("HAULAGE_CONFIG"), f"valid TOML ({exc})") from None
 
 
 def invalid_spec(exc: ValidationError, *, prefix: str = "") -> InvalidSpec:

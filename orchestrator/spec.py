@@ -45,7 +45,7 @@ Bytes = Annotated[int, BeforeValidator(_bytes)]
 class RetryBudget(BaseModel):
     """How long a fault is retried: attempts count from 1 and the first try is one of them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     prepare_attempts: int = Field(6, ge=1, le=1000)
     part_attempts: int = Field(6, ge=1, le=1000)
@@ -67,7 +67,7 @@ class RetryBudget(BaseModel):
 class TransferSpec(BaseModel):
     """One object from one source to one destination."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
     source: str = Field(repr=False)
     destination: str = Field(repr=False)
