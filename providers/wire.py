@@ -10,6 +10,7 @@ import http.client
 import io
 import logging
 import os
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -32,6 +33,12 @@ _LINGER_SECONDS = 0.25
 """A call that fills a buffer returns with what it has after this long, so that a slow peer cannot hold it."""
 _POOLS = 16
 _CONNECTIONS_PER_POOL = 64
+_UNSENT_BYTES = 512 << 10
+_LITTLE_UNSENT = (
+    [(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)] if hasattr(socket, "TCP_NOTSENT_LOWAT") else []
+)
+"""The kernel takes MiB that have not left yet: on a slow link a stop, a stall and the wait for a reply would be judged
+by bytes that are still here."""
 
 
 class SpeedWatch:
@@ -178,7 +185,11 @@ class Adapter(HTTPAdapter):
             "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
             "https": type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
         }
-        self._pool_options: dict[str, Any] = {"blocksize": BUFFER_BYTES, "ssl_context": context}
+        self._pool_options: dict[str, Any] = {
+            "blocksize": BUFFER_BYTES,
+            "ssl_context": context,
+            "socket_options": [*HTTPConnection.default_socket_options, *_LITTLE_UNSENT],
+        }
         if not ipv6:  # an IPv6 socket cannot be bound to it, so only the IPv4 addresses of a name are tried
             self._pool_options["source_address"] = ("0.0.0.0", 0)  # noqa: S104  # a client's end
         self._context = context
