@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.fleet import Fleet, WorkerProcess
-from tests.e2e.routes import HttpToLocal, Route, open_route
+from tests.e2e.routes import Route, open_route
 from tests.servers.process import wait_until
 
 IN_FLIGHT = 4
+AT_ONCE_SECONDS = 4.0
+"""A second or less on a machine that has nothing else to do."""
 
 
 @pytest.fixture
@@ -77,31 +79,32 @@ def test_a_worker_that_joins_takes_parts_of_the_object_on_its_way(route: Route, 
 
 
 @pytest.mark.parametrize(("route", "supervised"), [("http-local", True), ("local-s3", False)], indirect=["route"])
-def test_a_worker_that_leaves_hands_its_parts_back_at_once(route: Route, fleet: Fleet, supervised: bool) -> None:
-    """Only what it has sent to the last byte does it wait for: that part is stored, and counts."""
-    leaver, heir = start_two(fleet, supervised=supervised)
-    transfer_id = submit(fleet, route)
-    held = held_by(fleet, transfer_id, leaver)
+def test_a_worker_that_leaves_hands_its_parts_back_at_once(route: Route, tmp_path: Path, supervised: bool) -> None:
+    """Long before a lease ends. What it has sent to the last byte is stored, and counts."""
+    with Fleet(tmp_path, **route.settings, lease_seconds="10") as fleet:
+        leaver, heir = start_two(fleet, supervised=supervised)
+        transfer_id = submit(fleet, route)
+        held = held_by(fleet, transfer_id, leaver)
 
-    asked_at = time.time()
-    leaver.signal(signal.SIGTERM)
-    wait_until(lambda: held <= handed_back(leaver) | stored(leaver), "all given back or stored", deadline_seconds=5)
-    back = handed_back(leaver)
-    wait_until(lambda: back <= again(route, asked_at).keys(), "the parts are on their way again", deadline_seconds=5)
-    route.calm()
+        asked_at = time.time()
+        leaver.signal(signal.SIGTERM)
+        wait_until(lambda: held <= handed_back(leaver) | stored(leaver), "all given back or stored")
+        back = handed_back(leaver)
+        assert back
+        wait_until(lambda: back <= again(route, asked_at).keys(), "the parts are on their way again")
+        route.calm()
 
-    fleet.wait(transfer_id)
-    wait_until(lambda: not leaver.alive, "it has left")
-    assert {each["why"] for each in leaver.events("part_handed_back")} <= {"drain"}
-    assert all(again(route, asked_at)[part] <= 2.0 for part in back)
-    taken = [each for each in heir.events("part_stored") if int(each["part"]) in back]
-    assert [each["attempt"] for each in taken] == [1] * len(back)
-    assert sorted(each.part for each in route.attempts()[0]) == sorted([*range(1, part_count(route) + 1), *back])
-    assert fleet.client.history(transfer_id) == []
-    assert route.arrived() == route.expected
-    fleet.assert_nothing_is_left(transfer_id)
-    assert route.leftovers() == []
-    assert back or not isinstance(route, HttpToLocal)
+        fleet.wait(transfer_id)
+        wait_until(lambda: not leaver.alive, "it has left")
+        assert {each["why"] for each in leaver.events("part_handed_back")} == {"drain"}
+        assert max(again(route, asked_at)[part] for part in back) <= AT_ONCE_SECONDS
+        taken = [each for each in heir.events("part_stored") if int(each["part"]) in back]
+        assert [each["attempt"] for each in taken] == [1] * len(back)
+        assert sorted(each.part for each in route.attempts()[0]) == sorted([*range(1, part_count(route) + 1), *back])
+        assert fleet.client.history(transfer_id) == []
+        assert route.arrived() == route.expected
+        fleet.assert_nothing_is_left(transfer_id)
+        assert route.leftovers() == []
 
 
 def handed_back(worker: WorkerProcess) -> set[int]:
