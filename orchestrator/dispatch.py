@@ -13,7 +13,8 @@ from kombu import Exchange, Queue
 from kombu.exceptions import KombuError
 from kombu.exceptions import OperationalError as KombuOperationalError
 
-from orchestrator.ledger import Message
+from orchestrator.errors import LedgerUnavailable
+from orchestrator.ledger import Message, ledger_errors
 from orchestrator.queues import pool_queue
 from orchestrator.records import Armed
 from orchestrator.settings import Settings
@@ -103,6 +104,14 @@ class Dispatcher:
             if message.kind != "admit" and not self.send(message):
                 return
 
+    def waiting(self, queue: str) -> int:
+        """How many messages wait in a queue; 0 when the broker cannot say."""
+        try:
+            with ledger_errors(), self.app.pool.acquire(block=True) as connection:
+                return int(connection.default_channel.client.llen(queue))
+        except (KombuError, KombuOperationalError, LedgerUnavailable, OSError):
+            return 0
+
     def prepare(self, transfer_id: str, epoch: int, queue: str) -> None:
         """Ask for a preparation."""
         self._publish(PREPARE, (transfer_id, epoch), queue)
@@ -127,8 +136,9 @@ class Dispatcher:
         body = self.app.signature(COMPLETE, args=(transfer_id, armed.round_no), immutable=True)
         body.set(queue=self._queue(control), argsrepr=f"{transfer_id} round {armed.round_no}", kwargsrepr="{}")
         try:
-            chord(header, body, app=self.app).apply_async()
-        except (KombuError, KombuOperationalError, OSError) as exc:
+            with ledger_errors():  # the chord's counters are written without the broker's error handling
+                chord(header, body, app=self.app).apply_async()
+        except (KombuError, KombuOperationalError, LedgerUnavailable, OSError) as exc:
             log.warning("round_not_published", transfer_id=transfer_id, error=type(exc).__name__)
 
     def lane(self, transfer_id: str, epoch: int, round_no: int, lane: int, seq: int, queue: str) -> Any:

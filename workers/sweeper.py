@@ -8,12 +8,13 @@ import structlog
 
 from orchestrator.dispatch import Dispatcher
 from orchestrator.errors import LedgerUnavailable
-from orchestrator.fleet import Fleet
-from orchestrator.ledger import Ledger
+from orchestrator.fleet import Fleet, serves
+from orchestrator.ledger import Ledger, Message
 
 log = structlog.get_logger(__name__)
 
 _TIDY_EVERY = 600
+_ENOUGH_HINTS = 100
 
 
 class Sweeper:
@@ -22,6 +23,7 @@ class Sweeper:
     def __init__(self, ledger: Ledger, dispatcher: Dispatcher, process: str) -> None:
         self._ledger = ledger
         self._dispatcher = dispatcher
+        self._fleet = Fleet(ledger)
         self._process = process
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="haulage-sweeper", daemon=True)
@@ -42,11 +44,20 @@ class Sweeper:
         if messages is None:
             return 0
         # Queued transfers are admitted here too: the submitter or the end that should have done it may have died.
-        messages = [*messages, *self._ledger.admit()]
+        messages = [*self._useful(messages), *self._ledger.admit()]
         for message in messages:
             log.info("repair_sent", kind=message.kind, args=list(message.args))
         self._dispatcher.send_all(messages)
         return len(messages)
+
+    def _useful(self, messages: list[Message]) -> list[Message]:
+        """Without more hints for a queue that nobody serves, such as a machine's that is off: it would fill Redis."""
+        if not messages:
+            return messages
+        workers = self._fleet.workers()
+        idle = {each.queue for each in messages if not any(serves(worker, each.queue) for worker in workers)}
+        full = {queue for queue in idle if queue and self._dispatcher.waiting(queue) >= _ENOUGH_HINTS}
+        return [each for each in messages if each.queue not in full]
 
     def _loop(self) -> None:
         rounds = 0
@@ -55,7 +66,7 @@ class Sweeper:
                 self.sweep_once()
                 rounds += 1
                 if rounds % _TIDY_EVERY == 0:
-                    Fleet(self._ledger).forget_dead()
+                    self._fleet.forget_dead()
             except LedgerUnavailable as exc:
                 log.warning("sweep_skipped", error=str(exc))
             except Exception:

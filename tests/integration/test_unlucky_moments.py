@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from orchestrator.client import TransferClient
+from orchestrator.dispatch import Dispatcher, make_app
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.fleet import Fleet, WorkerInfo
 from orchestrator.ledger import Ledger
@@ -19,9 +20,11 @@ from orchestrator.records import Record
 from orchestrator.settings import Settings
 from orchestrator.states import State
 from providers.base import UploadId, UploadPlan
+from tests.integration.ledger_world import LEASE_MS, World
 from workers.bootstrap import Deps, build
 from workers.endpoints import EndpointCache, Endpoints
 from workers.prepare import run_prepare
+from workers.sweeper import Sweeper
 
 WEEK_MS = 7 * 86400 * 1000
 
@@ -130,3 +133,24 @@ def test_hosts_that_are_gone_for_a_week_are_forgotten(client: redis.Redis, ledge
     fleet.forget_dead()
 
     assert client.zrange("hl:hosts", 0, -1) == [b"pod-2"]
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_the_queue_of_a_machine_that_is_off_does_not_grow_for_ever(
+    world: World, settings: Settings, served: bool
+) -> None:
+    queue = "haulage.host.laptop.control"
+    for number in range(12):
+        world.submit(f"d{number}", control_queue=queue)
+    world.ledger.admit()
+    app = make_app(settings)
+    sweeper = Sweeper(world.ledger, Dispatcher(app), "sweeper")
+
+    for _ in range(12):
+        world.pass_time(2 * LEASE_MS)
+        Fleet(world.ledger).beat(WorkerInfo("a", "laptop" if served else "here", ("control",), ()))
+        sweeper.sweep_once()
+
+    count = int(world.client.llen(queue))
+    assert count == 144 if served else 100 <= count < 112
+    app.close()
