@@ -156,10 +156,9 @@ class Outcome:
 
 def pack_receipt(receipt: PartReceipt, tag: bytes, planned_bytes: int | None) -> bytes:
     """26 to 34 bytes for the common case: tag, flags, CRC, MD5-shaped etag. The size only if it is not the plan's."""
-    bare = receipt.etag.strip('"')
-    flags, tail = 0, b""
-    if receipt.etag.startswith('"'):
-        flags |= _QUOTED
+    flags, tail, bare = 0, b"", receipt.etag
+    if len(bare) > 1 and bare[0] == bare[-1] == '"':
+        flags, bare = _QUOTED, bare[1:-1]
     if receipt.crc64nvme is not None:
         flags |= _HAS_CRC
         tail += struct.pack(">Q", receipt.crc64nvme)

@@ -32,6 +32,9 @@ def _split(value: object) -> object:
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
+_MAY_BE_SECRET = frozenset({"redis_url", "broker_url", "profiles", "source", "destination", "headers"})
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Times are seconds, sizes bytes. A bad value is named with what is allowed."""
 
@@ -147,7 +150,8 @@ def invalid_spec(exc: ValidationError, *, prefix: str = "") -> InvalidSpec:
     name = ".".join(str(each) for each in fault["loc"]) or "value"
     field = prefix + name.upper() if prefix else name
     allowed = fault["msg"].removeprefix("Value error, ").removeprefix("allowed: ")
-    secret = any(word in name for word in ("url", "headers", "profiles", "secret", "source", "destination"))
+    # An unknown field may be anything, such as a password in the wrong place.
+    secret = str(fault["loc"][0] if fault["loc"] else "") in _MAY_BE_SECRET or fault["type"] == "extra_forbidden"
     return InvalidSpec(field, "(hidden)" if secret else fault.get("input"), allowed)
 
 

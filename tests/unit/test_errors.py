@@ -56,7 +56,7 @@ SPECIAL: dict[str, Exception] = {
     "InvalidSpec": InvalidSpec("part_size", 3, "more"),
     "DuplicateTransfer": DuplicateTransfer("s0-1"),
     "TransferFailed": TransferFailed("s0-1", "disk_full", 121, "no space"),
-    **{each.__name__: each("field", 3, "more") for each in tree(InvalidValue)},  # type: ignore[call-arg]
+    **{each.__name__: each("field", 3, "more") for each in tree(InvalidValue)},
 }
 
 

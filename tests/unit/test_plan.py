@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -32,7 +34,7 @@ def covers(plan: Plan) -> None:
     assert [each.number for each in parts] == list(range(1, len(parts) + 1))
     assert parts[0].span.start == 0
     assert parts[-1].span.stop == plan.size_bytes
-    assert all(left.span.stop == right.span.start for left, right in zip(parts, parts[1:], strict=False))
+    assert all(left.span.stop == right.span.start for left, right in pairwise(parts))
     assert {each.size_bytes for each in parts[:-1]} <= {plan.part_size_bytes}
     assert 0 < parts[-1].size_bytes <= plan.part_size_bytes or plan.size_bytes == 0
 
