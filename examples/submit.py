@@ -25,7 +25,9 @@ def main() -> int:
     except HaulageError as exc:
         print(f"{exc.code}: {exc}", file=sys.stderr)
         return 1
-    print(f"{done.progress.durable_bytes} bytes in {done.progress.part_count} parts, verified: {done.result['verified']}")
+    print(
+        f"{done.progress.durable_bytes} bytes in {done.progress.part_count} parts, verified: {done.result['verified']}"
+    )
     return 0
 
 
