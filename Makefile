@@ -55,4 +55,4 @@ lock: setup
 # The virtual environment stays: rm -r .venv starts afresh.
 clean:
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find haulage orchestrator providers workers tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find haulage orchestrator providers workers tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
