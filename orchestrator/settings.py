@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -81,8 +82,15 @@ class Settings(BaseSettings):
     @field_validator("redis_url", "broker_url")
     @classmethod
     def _redis_scheme(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not re.match(r"(rediss?|unix)://", value.get_secret_value()):
+        if value is None:
+            return None
+        if not re.match(r"(rediss?|unix)://", value.get_secret_value()):
             raise ValueError("allowed: redis://, rediss:// or unix:// (clusters cannot be a Celery broker)")
+        try:
+            _ = urlsplit(value.get_secret_value()).port
+        except ValueError:  # its text would show a piece of the password
+            allowed = "a number as port; in a password write / ? # @ as %2F %3F %23 %40"
+            raise ValueError(f"allowed: {allowed}") from None
         return value
 
     @classmethod

@@ -153,3 +153,11 @@ def test_profiles_come_from_the_file_and_key_by_key_from_the_environment(
     }
     assert settings.profile("none") is None
     assert isinstance(settings, Settings)
+
+
+@pytest.mark.parametrize("password", ["hunter2/x", "hunter2?x", "hunter2#x"])
+def test_a_password_that_breaks_the_url_is_not_shown(password: str) -> None:
+    with pytest.raises(InvalidSpec, match="port") as refused:
+        load_settings(redis_url=f"redis://:{password}@host:6379/0")
+
+    assert "hunter2" not in str(refused.value)
