@@ -236,13 +236,20 @@ def _expect_checksum_after(held: Held, ends: Endpoints, *, existed: bool) -> Non
             body.close()
     try:
         _compare(algorithm, wanted, digest.hexdigest())
-    except ChecksumMismatch:
+    except ChecksumMismatch as mismatch:
         if not existed:
-            try:
-                ends.destination.remove()
-            except ProviderError as exc:
-                log.warning("bad_object_not_removed", transfer_id=ends.record.transfer_id, code=exc.code)
+            _remove_wrong(held, ends, ends.destination, mismatch)
         raise
+
+
+def _remove_wrong(held: Held, ends: Endpoints, destination: ReadsBack, mismatch: ChecksumMismatch) -> None:
+    """What is wrong must not stay under the final name: tried as often as a commit, and then said."""
+    try:
+        destination.remove()
+    except ProviderError as exc:
+        if exc.retryable and held.lease.attempt < ends.spec.retry.prepare_attempts:
+            raise
+        raise ChecksumMismatch(f"{mismatch}; the wrong object could not be removed ({exc.code})") from exc
 
 
 def _compare(algorithm: str, wanted: str, found: str) -> None:
