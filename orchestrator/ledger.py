@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from orchestrator.errors import LedgerUnavailable, TransferNotFound
+from orchestrator.errors import LedgerUnavailable, SubmitFailed, TransferNotFound
 from orchestrator.moves import Reply, move
 from orchestrator.plan import Plan
 from orchestrator.records import (
@@ -137,10 +137,8 @@ class Ledger:
         reference: str = "",
         keep_partial: bool = False,
     ) -> Submitted:
-        """Write the transfer, or say which one is already there."""
-        reply = self._call(
-            "submit",
-            transfer_id,
+        """Write the transfer, or say which one is already there. Raises SubmitFailed when Redis may not write it."""
+        args = (
             destination,
             idempotency,
             spec,
@@ -156,6 +154,12 @@ class Ledger:
             reference,
             int(keep_partial),
         )
+        try:
+            reply = self._call("submit", transfer_id, *args)
+        except LedgerUnavailable as exc:
+            if exc.__cause__ is None:  # it did not answer, so calling again may help
+                raise
+            raise SubmitFailed(str(exc)) from exc
         return Submitted(_text(reply[0]), _text(reply[1]) if len(reply) > 1 else transfer_id)
 
     def admit(self) -> list[Message]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from orchestrator.errors import LedgerUnavailable
+from orchestrator.errors import LedgerUnavailable, RuntimeFailed
 from orchestrator.ledger import Ledger, Renewal
 from orchestrator.records import Lease
 from providers.errors import StopRequested
@@ -94,8 +94,11 @@ class LeaseKeeper:
                 return
             for name, target in (("haulage-renew", self._renew_loop), ("haulage-stop", self._listen_loop)):
                 thread = threading.Thread(target=target, name=name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as exc:
+                    raise RuntimeFailed(f"the thread {name} could not be started: {exc}") from exc
                 self._threads.append(thread)
-                thread.start()
 
     def close(self) -> None:
         """End the threads."""
