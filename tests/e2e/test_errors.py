@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,7 @@ from orchestrator.states import State
 from tests.e2e.shared import KIB, QUICK_RETRY, STORE, Site, noise
 from tests.servers.process import free_port, wait_until
 from tests.servers.valkey import Valkey
+from workers.leases import LeaseKeeper
 
 pytest_plugins = ["tests.e2e.calm"]
 
@@ -33,8 +35,10 @@ PATH = "/object.bin"
 DATA = noise(200 * KIB)
 
 TABLE = {
+    101: "a background service could not be started",
     102: "a value was refused",
     103: "a live transfer already writes there",
+    104: "Redis may not store the transfer",
     105: "a local file could not be written, or is there already",
     106: "the network failed",
     107: "the client was closed",
@@ -54,13 +58,22 @@ TABLE = {
     121: "no space left (with a disk of its own: on_small_disk.py)",
     122: "a local file vanished in mid-transfer",
 }
-"""What the tests below force. 101 and 104 name what this system has no place for: see the last test."""
+"""What the tests below force, end to end where that can be."""
 
 
 def error_of(call: Callable[[], object]) -> tuple[int, str]:
     with pytest.raises(HaulageError) as raised:
         call()
     return raised.value.number, raised.value.code
+
+
+def test_101_a_thread_that_cannot_be_started(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    assert error_of(LeaseKeeper(site.fleet.ledger, "host:1:a").start) == (101, "runtime_failed")
 
 
 def test_102_a_value_is_refused(site: Site) -> None:
@@ -76,6 +89,15 @@ def test_103_a_second_transfer_to_one_destination_is_refused_with_the_first_ones
     assert (raised.value.number, raised.value.code, raised.value.transfer_id) == (103, "duplicate", first)
     site.client.cancel(first)
     site.run(site.folder / "source.bin", site.folder / "x")
+
+
+def test_104_a_redis_that_is_full_refuses_the_transfer_as_a_whole(site: Site) -> None:
+    with Valkey(site.folder / "redis") as server, TransferClient(Settings(redis_url=server.url)) as client:
+        server.client().config_set("maxmemory", 1)
+
+        assert error_of(lambda: client.submit("mem:a", "mem:b")) == (104, "submit_failed")
+
+        assert server.client().keys("hl:*") == []
 
 
 def test_105_a_destination_that_cannot_be_written(site: Site) -> None:

@@ -16,7 +16,9 @@ import pytest
 from orchestrator.errors import DuplicateTransfer, InvalidSpec
 from orchestrator.states import State
 from tests.e2e import on_small_disk
-from tests.e2e.shared import KIB, Site, noise, partial_files
+from tests.e2e.fleet import Fleet
+from tests.e2e.shared import BUCKET, KIB, QUICK_RETRY, STORE, Site, noise, partial_files
+from tests.servers.logging_proxy import LoggingProxy
 from tests.servers.process import ServerMissing, wait_until
 
 pytest_plugins = ["tests.e2e.calm"]
@@ -310,6 +312,28 @@ def test_a_malformed_checksum_is_refused_when_submitted(site: Site, checksum: st
 def _place(site: Site, place: str) -> str:
     key = site.key()
     return {"file": str(site.folder / "target.bin"), "store": site.store.url(key), "mem": f"mem:{key}"}[place]
+
+
+@pytest.mark.parametrize("times", [1, 100], ids=["at first", "at all"])
+def test_a_wrong_object_that_cannot_be_removed(
+    site: Site, proxied_fleet: Fleet, proxied: LoggingProxy, times: int
+) -> None:
+    """Tried again while that may help; in the end the checksum is what is named, not the removal."""
+    key = site.key()
+    proxied.answer("DELETE", key, status=503, times=times)
+    transfer_id = proxied_fleet.client.submit(
+        str(site.file(DATA)),
+        f"s3://{BUCKET}/{key}",
+        destination_profile=STORE,
+        checksum="md5:" + "0" * 32,
+        retry={**QUICK_RETRY, "prepare_attempts": 3},
+    )
+
+    failed = proxied_fleet.wait_state(transfer_id, State.FAILED)
+
+    assert failed.error["code"] == "checksum_mismatch"
+    assert site.store.exists(key) == (times > 1)
+    assert ("could not be removed" in failed.error["message"]) == (times > 1)
 
 
 def test_a_wrong_object_that_replaced_another_is_not_removed_too(site: Site) -> None:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis.exceptions
@@ -188,24 +187,6 @@ def test_cancel_keeps_the_partial_file_if_asked_to(site: Site) -> None:
 
     (partial,) = partial_files(site.folder)
     assert (site.folder / partial).read_bytes()[:PART] == DATA[:PART]
-
-
-@pytest.fixture(scope="module")
-def proxied(calm_fleet: CalmFleet) -> Iterator[LoggingProxy]:
-    with LoggingProxy(calm_fleet.store.server.endpoint) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
-def proxied_fleet(
-    calm_fleet: CalmFleet, proxied: LoggingProxy, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Fleet]:
-    """A fleet whose store is behind the proxy."""
-    values: dict[str, Any] = {f"profile_{STORE}__{key}": text for key, text in calm_fleet.store.server.profile.items()}
-    values[f"profile_{STORE}__endpoint"] = proxied.endpoint
-    with Fleet(tmp_path_factory.mktemp("proxied"), **values) as fleet:
-        fleet.worker("proxied")
-        yield fleet
 
 
 def slow_upload(fleet: Fleet, proxied: LoggingProxy, folder: Path, key: str, **options: object) -> str:
