@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +38,7 @@ def main() -> None:
     if unknown := set(names) - set(BENCHMARKS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; allowed: {', '.join(BENCHMARKS)}")
     _leave_foreign_settings_behind()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through every ``with`` block
     report.out(f"Machine: {report.machine()}")
     for name in names:
         with _folder(None) as folder, _folder(asked.target_folder or _fast(asked.size_mib)) as target:
