@@ -24,6 +24,13 @@ from tests.servers.valkey import Valkey
 T = TypeVar("T")
 CHECKOUT = Path(__file__).parents[2]
 LEASE_SECONDS = 3.0
+PATIENCE_SECONDS = 60.0
+"""How long to wait for what has to come: a machine that runs other tests too may be slow."""
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Wait with patience until ``condition`` holds."""
+    wait_until(condition, what, deadline_seconds=PATIENCE_SECONDS)
 
 
 class WorkerProcess(ServerProcess):
@@ -49,7 +56,14 @@ class WorkerProcess(ServerProcess):
         else:
             argv = [sys.executable, "-m", module, "--pools", pools, "--threads", str(threads)]
             argv += ["--name", name, "--parent", str(os.getpid())]
-        super().__init__(argv, log=self.log_file, ready=ready, env={**os.environ, **env}, cwd=CHECKOUT)
+        super().__init__(
+            argv,
+            log=self.log_file,
+            ready=ready,
+            env={**os.environ, **env},
+            cwd=CHECKOUT,
+            deadline_seconds=PATIENCE_SECONDS,
+        )
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Log entries with this event name, such as ``part_stored``."""
@@ -59,7 +73,7 @@ class WorkerProcess(ServerProcess):
 
     def wait_ready(self) -> Self:
         """Wait until it consumes: for one that was started with ``wait=False``."""
-        wait_until(lambda: "ready." in self.log_file.read_text("utf-8", "replace"), f"{self.name} is ready")
+        eventually(lambda: "ready." in self.log_file.read_text("utf-8", "replace"), f"{self.name} is ready")
         return self
 
     @property
@@ -161,11 +175,11 @@ class Fleet:
         self.workers.append(process)
         return process
 
-    def wait(self, transfer_id: str, *, seconds: float = 60.0) -> Transfer:
+    def wait(self, transfer_id: str, *, seconds: float = PATIENCE_SECONDS) -> Transfer:
         """Wait for a completed transfer; a failure shows state, error and history."""
         return self.client.wait(transfer_id, timeout_seconds=seconds)
 
-    def wait_state(self, transfer_id: str, *states: State, seconds: float = 20.0) -> Transfer:
+    def wait_state(self, transfer_id: str, *states: State, seconds: float = PATIENCE_SECONDS) -> Transfer:
         """Wait until the transfer is in one of ``states``."""
         wait_until(
             lambda: self.client.get(transfer_id).state in states,
@@ -184,7 +198,7 @@ class Fleet:
         *,
         by: int | Collection[int] | None = None,
         parts: int = 1,
-        seconds: float = 20.0,
+        seconds: float = PATIENCE_SECONDS,
         seen_moving: bool = True,
     ) -> dict[str, Any]:
         """Wait until ``parts`` parts are leased and bytes move, in the process with pid ``by`` (or one of them).
@@ -232,6 +246,6 @@ class Fleet:
         assert redis.zscore(f"{prefix}due", transfer_id) is None
         # Stale copies may still be on their way: each is taken, found useless, and dropped.
         allowed = {"unacked"} if worker_killed else set()
-        wait_until(lambda: self.queued_messages().keys() <= allowed, f"empty queues, not {self.queued_messages()}")
+        eventually(lambda: self.queued_messages().keys() <= allowed, f"empty queues, not {self.queued_messages()}")
         mortal = [key.decode() for key in redis.scan_iter("celery-taskset-meta-*") if redis.ttl(key) < 0]
         assert mortal == [], "chord keys without a lifetime"

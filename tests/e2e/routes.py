@@ -214,8 +214,8 @@ def profile(name: str, store: S3Server, proxy: LoggingProxy) -> dict[str, str]:
     return {f"PROFILE_{name.upper()}__{key.upper()}": value for key, value in values.items()}
 
 
-PART_SECONDS = 3.0
-"""How long a part takes while its server is slow: long enough for a renewal to tell of bytes that moved."""
+PART_SECONDS = 40.0
+"""How long a part would take while its server is slow: until ``calm``, none is done."""
 
 
 @contextmanager

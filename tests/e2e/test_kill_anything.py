@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.fleet import CHECKOUT, LEASE_SECONDS, Fleet, WorkerProcess
+from tests.e2e.fleet import CHECKOUT, LEASE_SECONDS, Fleet, WorkerProcess, eventually
 from tests.e2e.routes import Route, open_route
-from tests.servers.process import wait_until
 
 WAYS = ("http-local", "local-s3", "s3-s3-relay", "s3-s3-server")
 IN_FLIGHT = 4
@@ -44,7 +43,7 @@ def wait_moving(fleet: Fleet, route: Route, transfer_id: str, victim: WorkerProc
     """Numbers of parts under a live lease that a server has seen, held by ``victim`` if given."""
     pids = victim.pids if victim else None
     held = {int(each) for each in fleet.wait_leased(transfer_id, by=pids, seen_moving=route.bytes_move)}
-    wait_until(lambda: held <= {each.part for each in route.attempts()[0]}, "the parts at the server")
+    eventually(lambda: held <= {each.part for each in route.attempts()[0]}, "the parts at the server")
     return held
 
 
@@ -89,7 +88,7 @@ def test_a_killed_worker_costs_what_it_had_in_flight(route: Route, fleet: Fleet,
 def test_a_supervised_worker_that_is_alone_starts_a_killed_process_again(route: Route, fleet: Fleet) -> None:
     worker = fleet.worker("w1", pools="control,data", supervised=True)
     transfer_id = submit(fleet, route)
-    wait_until(lambda: len(worker.pids) == 3, "a supervisor and two processes")
+    eventually(lambda: len(worker.pids) == 3, "a supervisor and two processes")
     held = wait_moving(fleet, route, transfer_id, worker)
     (process,) = {each.split(":")[1] for each, _ in fleet.live_leases(transfer_id).values()}
 
@@ -110,7 +109,9 @@ def test_a_killed_redis_costs_what_was_in_flight(route: Route, fleet: Fleet) -> 
     held = wait_moving(fleet, route, transfer_id)
 
     fleet.redis.kill()
-    wait_until(lambda: given_up(worker) >= len(held), "parts given up without Redis")
+    if not route.bytes_move:
+        route.calm()  # the store's word of what was copied comes, and cannot be recorded
+    eventually(lambda: given_up(worker) >= len(held), "parts given up without Redis")
     route.calm()
     back_at = time.time()
     fleet.redis.restart()
@@ -131,7 +132,7 @@ def test_a_killed_submitter_is_not_missed(route: Route, fleet: Fleet) -> None:
         env=fleet.environment,
         cwd=CHECKOUT,
     )
-    wait_until(lambda: bool(fleet.client.list()), "the transfer in the ledger")
+    eventually(lambda: bool(fleet.client.list()), "the transfer in the ledger")
     (transfer,) = fleet.client.list()
     wait_moving(fleet, route, transfer.transfer_id)
 

@@ -14,9 +14,8 @@ import pytest
 
 from orchestrator.dispatch import Dispatcher, make_app
 from orchestrator.states import State
-from tests.e2e.fleet import Fleet
+from tests.e2e.fleet import Fleet, eventually
 from tests.e2e.routes import LocalToS3, ToS3, open_route
-from tests.servers.process import wait_until
 
 IN_FLIGHT = 4
 COMMIT, OPEN = "uploadId=", "uploads"
@@ -65,7 +64,7 @@ def test_three_completes_a_lost_reply_and_a_zombie_make_one_object(route: ToS3, 
     route.proxy.delay_reply(1.5, "POST", COMMIT)
     route.proxy.drop_reply("POST", COMMIT)
     transfer_id = submit(fleet, route)
-    wait_until(lambda: commits(route) == 1, "the commit is on its way", deadline_seconds=30)
+    eventually(lambda: commits(route) == 1, "the commit is on its way")
     record = fleet.ledger.record(transfer_id)
     dispatcher = Dispatcher(make_app(fleet.settings))
 
@@ -96,7 +95,7 @@ def test_a_worker_killed_in_the_commit_is_replaced(route: ToS3, fleet: Fleet) ->
     fleet.workers[0].wait_ready()
     route.proxy.delay_reply(60, "POST", COMMIT)
     transfer_id = submit(fleet, route)
-    wait_until(lambda: commits(route) == 1, "the commit is on its way", deadline_seconds=30)
+    eventually(lambda: commits(route) == 1, "the commit is on its way")
     assert fleet.client.get(transfer_id).state is State.COMPLETING
     process, _ = fleet.live_leases(transfer_id)["fin"]
 
@@ -113,7 +112,7 @@ def test_a_worker_killed_while_it_opens_the_upload_leaves_none_behind(route: ToS
     first.wait_ready()
     route.proxy.delay_reply(60, "POST", f"{route.key}?{OPEN}")
     transfer_id = submit(fleet, route)
-    wait_until(lambda: bool(route.leftovers()), "an open upload", deadline_seconds=30)
+    eventually(lambda: bool(route.leftovers()), "an open upload")
 
     os.kill(first.pid, signal.SIGKILL)
     fleet.worker("w3", pools="control")
@@ -123,10 +122,10 @@ def test_a_worker_killed_while_it_opens_the_upload_leaves_none_behind(route: ToS
 
 
 def test_a_commit_longer_than_every_time_out_is_done_once(tmp_path: Path, route: ToS3) -> None:
-    times: dict[str, Any] = {"lease_seconds": 1.0, "renew_seconds": 0.3, "sweep_seconds": 0.3, "read_seconds": 1.5}
+    times: dict[str, Any] = {"lease_seconds": 2.0, "renew_seconds": 0.3, "sweep_seconds": 0.3, "read_seconds": 2.0}
     with Fleet(tmp_path, **times, **route.settings) as fleet:
         fleet.worker("w1", module="tests.e2e.short_visibility")
-        route.proxy.delay_reply(4.0, "POST", COMMIT)
+        route.proxy.delay_reply(5.0, "POST", COMMIT)
 
         transfer_id = submit(fleet, route)
 
@@ -137,12 +136,12 @@ def test_a_commit_longer_than_every_time_out_is_done_once(tmp_path: Path, route:
 
 @pytest.mark.parametrize("route", ["local-s3"], indirect=True)
 def test_parts_longer_than_every_time_out_are_sent_once(tmp_path: Path, route: LocalToS3) -> None:
-    """Lease, visibility timeout, read, stall and connect time-outs: a second each; a part takes four."""
-    times: dict[str, Any] = {"lease_seconds": 1.0, "renew_seconds": 0.3, "sweep_seconds": 0.3}
-    limits: dict[str, Any] = {"read_seconds": 1.0, "stall_seconds": 1.0, "connect_seconds": 1.0}
+    """Lease, visibility timeout, read, stall and connect time-outs: two seconds at most; a part takes five."""
+    times: dict[str, Any] = {"lease_seconds": 2.0, "renew_seconds": 0.3, "sweep_seconds": 0.3}
+    limits: dict[str, Any] = {"read_seconds": 2.0, "stall_seconds": 2.0, "connect_seconds": 2.0}
     with Fleet(tmp_path, **times, **limits, **route.settings) as fleet:
         fleet.worker("w1", module="tests.e2e.short_visibility", threads=8)
-        route.proxy.bytes_per_second = route.part_size // 4
+        route.proxy.bytes_per_second = route.part_size // 5
 
         transfer_id = fleet.client.submit(route.source, route.destination, parts_in_flight=7, **route.options)
 

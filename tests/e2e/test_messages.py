@@ -13,10 +13,9 @@ import pytest
 
 from orchestrator.dispatch import Dispatcher, make_app
 from orchestrator.states import State
-from tests.e2e.fleet import Fleet
+from tests.e2e.fleet import Fleet, eventually
 from tests.e2e.postman import WRITE_URL, Letter, Policy, Postman
 from tests.e2e.routes import KIB, HttpToLocal, noise
-from tests.servers.process import wait_until
 from tests.servers.range_server import RangeServer
 from workers.sweeper import Sweeper
 
@@ -56,7 +55,7 @@ def assert_arrived(fleet: Fleet, postman: Postman, route: HttpToLocal, transfer_
     fleet.wait(transfer_id)
     inode = Path(route.destination).stat()
     postman.hurry()
-    wait_until(lambda: postman.empty_handed, "everything delivered")
+    eventually(lambda: postman.empty_handed, "everything delivered")
     fleet.assert_nothing_is_left(transfer_id)
 
     assert route.arrived() == route.expected
@@ -119,17 +118,17 @@ def test_messages_may_be_lost_doubled_or_late(
 def test_a_clean_up_message_may_be_lost_doubled_or_late(
     fleet: Fleet, postman: Postman, route: HttpToLocal, policy: str
 ) -> None:
-    route.server.throttle = 16 * KIB
+    route.server.throttle = 4 * KIB
     transfer_id = submit(fleet, route)
     fleet.wait_leased(transfer_id)
     policies = {**POLICIES, "abort-lost": first_copy_lost("abort")}
 
     with postman.obeying(policies[policy]):
         fleet.client.cancel(transfer_id)
-        wait_until(lambda: not os.listdir(route.folder), "the temporary file is gone")
-        wait_until(lambda: fleet.kinds(transfer_id)[-1] == "cancelled", "the clean-up is told")
+        eventually(lambda: not os.listdir(route.folder), "the temporary file is gone")
+        eventually(lambda: fleet.kinds(transfer_id)[-1] == "cancelled", "the clean-up is told")
         postman.hurry()
-        wait_until(lambda: postman.empty_handed and not fleet.queued_messages(), "everything delivered")
+        eventually(lambda: postman.empty_handed and not fleet.queued_messages(), "everything delivered")
 
     assert fleet.kinds(transfer_id).count("cancelled") == 1
     assert fleet.client.get(transfer_id).state is State.CANCELLED
@@ -166,14 +165,14 @@ def test_sweepers_that_know_nothing_of_each_other_do_no_harm(
 
 
 def test_completing_too_early_arms_no_round(fleet: Fleet, postman: Postman, route: HttpToLocal) -> None:
-    route.server.throttle = 32 * KIB
+    route.server.throttle = 4 * KIB
     transfer_id = submit(fleet, route)
     fleet.wait_leased(transfer_id, parts=IN_FLIGHT)
     dispatcher, record = Dispatcher(make_app(fleet.settings)), fleet.ledger.record(transfer_id)
 
     for round_no in (0, 1, 2, 99) * 3:
         dispatcher.complete(transfer_id, round_no, record.fields["qc"])
-    wait_until(lambda: not fleet.queued_messages(), "all taken")
+    eventually(lambda: not fleet.queued_messages(), "all taken")
     assert len(fleet.live_leases(transfer_id)) == IN_FLIGHT
     route.calm()
 
@@ -184,7 +183,7 @@ def test_completing_too_early_arms_no_round(fleet: Fleet, postman: Postman, rout
 
 def test_a_chord_that_redis_forgot_is_not_needed(fleet: Fleet, postman: Postman, route: HttpToLocal) -> None:
     """Its keys are evicted in mid-round: the ledger still knows when all parts are there, and no key stays for ever."""
-    route.server.throttle = 64 * KIB
+    route.server.throttle = 4 * KIB
     transfer_id = submit(fleet, route)
     fleet.wait_leased(transfer_id, parts=IN_FLIGHT)
     redis = fleet.redis.client()
@@ -226,7 +225,7 @@ def test_a_record_of_a_newer_version_waits_for_a_worker_that_knows_it(
     key = f"{fleet.ledger.prefix(transfer_id)}t:{transfer_id}"
     (known,) = redis.hmget(key, "schema")
     if when == "while it runs":
-        route.server.throttle = 32 * KIB
+        route.server.throttle = 4 * KIB
         fleet.client.resume(transfer_id)
         fleet.wait_leased(transfer_id)
         redis.hset(key, "schema", 99)
@@ -234,7 +233,7 @@ def test_a_record_of_a_newer_version_waits_for_a_worker_that_knows_it(
     else:
         redis.hset(key, "schema", 99)
         fleet.client.resume(transfer_id)
-    wait_until(lambda: redis.hmget(key, "state", "reason") == [b"waiting", b"schema"], "parked")
+    eventually(lambda: redis.hmget(key, "state", "reason") == [b"waiting", b"schema"], "parked")
     assert fleet.live_leases(transfer_id) == {}
 
     redis.hset(key, "schema", known)
@@ -268,7 +267,7 @@ def test_pickles_and_unknown_tasks_are_refused(
                 name, args=args, queue=queue, serializer=serializer, connection=app.connection(fleet.redis.url)
             )
 
-    wait_until(lambda: not fleet.queued_messages(), "all taken")
+    eventually(lambda: not fleet.queued_messages(), "all taken")
     transfer_id = submit(fleet, route)
 
     assert_arrived(fleet, postman, route, transfer_id)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from celery import Celery, chord
 
-from tests.e2e.fleet import CHECKOUT, Fleet
+from tests.e2e.fleet import CHECKOUT, Fleet, eventually
 from tests.e2e.neighbour_app import RAN
 from tests.e2e.routes import KIB, HttpToLocal, noise
-from tests.servers.process import ServerProcess, wait_until
+from tests.servers.process import ServerProcess
 from tests.servers.range_server import RangeServer
 
 PARTS = 4
@@ -104,7 +104,7 @@ def test_a_neighbours_remote_control_does_not_reach_haulage(
     assert [name for reply in app.control.ping(timeout=2) for name in reply] == ["n@n"]
     app.control.purge()
     app.control.shutdown()
-    wait_until(lambda: not neighbour.alive, "the neighbour's worker has ended")
+    eventually(lambda: not neighbour.alive, "the neighbour's worker has ended")
     fleet.wait(transfer_id)
 
     assert route.arrived() == route.expected

@@ -105,11 +105,11 @@ class LoggingProxy:
         self._faults.append(_Fault("drop_reply", method, contains, nth, times))
 
     def delay_reply(self, seconds: float, method: str, contains: str = "", *, nth: int = 1, times: int = 1) -> None:
-        """Pass the request on at once, and its reply so much later: the client waits for what has happened."""
+        """Pass the request on at once, and its reply so much later, or after ``calm``."""
         self._faults.append(_Fault("delay_reply", method, contains, nth, times, seconds=seconds))
 
     def calm(self) -> None:
-        """No throttle and no faults for the requests that come."""
+        """No throttle and no faults any more; replies that were held back are passed on."""
         self.bytes_per_second = None
         self._faults = []
 
@@ -282,7 +282,7 @@ class _Connection:
                 self.writer.write(head)
                 continue
             entry, faults = self.pending[0]
-            await asyncio.sleep(sum(fault.seconds for fault in faults))
+            await self._delay(faults)
             dropped = any(fault.kind == "drop_reply" for fault in faults)
             if not dropped:
                 entry.status = status
@@ -300,6 +300,11 @@ class _Connection:
                 raise _Cut
             self.pending.popleft()
             self.proxy._end(entry)
+
+    async def _delay(self, faults: list[_Fault]) -> None:
+        until = time.monotonic() + sum(fault.seconds for fault in faults)
+        while time.monotonic() < until and any(each is fault for each in self.proxy._faults for fault in faults):
+            await asyncio.sleep(0.02)
 
     def _piece_bytes(self) -> int:
         rate = self.proxy.bytes_per_second
