@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import pytest
 import redis
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -598,6 +599,7 @@ class Fleet(RuleBasedStateMachine):
             assert seen.state is not State.CANCELLED or seen.events[-1] == "cancelled"
 
 
+@pytest.mark.timeout(300)  # seconds; a busy machine takes its time over thousands of steps
 def test_no_order_of_moves_breaks_a_promise_of_the_ledger(shared_valkey: Valkey) -> None:
     config: Settings = load_settings(
         redis_url=shared_valkey.url, copy_slots=SLOTS, lease_seconds=LEASE_MS / 1000, redis_retry_seconds=0
