@@ -36,8 +36,8 @@ from tests.integration.ledger_time import let_pass
 from tests.servers.valkey import Valkey
 
 P = "hl:{s0}:"
-EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "40"))
-STEPS = 60
+EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "25"))
+STEPS = 50
 PART_BYTES = 10
 SLOTS = 2
 LEASE_MS = 10_000
