@@ -1,0 +1,30 @@
+"""A fleet whose workers are not all alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.e2e.fleet import Fleet
+from tests.e2e.shared import MIB, noise, sha256
+
+
+def test_a_worker_without_the_profile_leaves_the_parts_to_the_others(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(noise(12 * MIB))
+    with Fleet(tmp_path, shared_roots=str(tmp_path)) as fleet:
+        able = fleet.worker("able", threads=2, profile_disk__anything="x")
+        unable = fleet.worker("unable", threads=2, pools="data")
+
+        transfer_id = fleet.client.submit(
+            str(tmp_path / "source"),
+            str(tmp_path / "copy"),
+            source_profile="disk",
+            part_size="1MiB",
+            parts_in_flight=2,
+        )
+        fleet.wait(transfer_id)
+
+        assert sha256(tmp_path / "copy") == sha256(tmp_path / "source")
+        assert "waiting" not in fleet.kinds(transfer_id)
+        assert len(able.events("part_stored")) == 12
+        assert {each["code"] for each in unable.events("part_failed")} <= {"http_client_build_failed"}
+        fleet.assert_nothing_is_left(transfer_id)
