@@ -230,10 +230,11 @@ class Fleet:
         counts["unacked"] = int(redis.hlen("haulage.unacked"))
         return {name: count for name, count in counts.items() if count}
 
-    def assert_nothing_is_left(self, transfer_id: str, *, worker_killed: bool = False) -> None:
+    def assert_nothing_is_left(self, transfer_id: str, *, deliveries_lost: bool = False) -> None:
         """After the end: one completion, no lease, no ticket, no message, no open upload, nothing to look at.
 
-        What a killed worker had fetched stays unacknowledged until the visibility timeout, an hour, has passed.
+        What a killed worker had fetched, or one that lost its Redis, stays unacknowledged until the visibility
+        timeout, an hour, has passed.
         """
         kinds = self.kinds(transfer_id)
         assert kinds.count("completed") == 1, kinds
@@ -245,7 +246,7 @@ class Fleet:
             assert not redis.exists(f"{prefix}{kind}:{transfer_id}"), kind
         assert redis.zscore(f"{prefix}due", transfer_id) is None
         # Stale copies may still be on their way: each is taken, found useless, and dropped.
-        allowed = {"unacked"} if worker_killed else set()
+        allowed = {"unacked"} if deliveries_lost else set()
         eventually(lambda: self.queued_messages().keys() <= allowed, f"empty queues, not {self.queued_messages()}")
         mortal = [key.decode() for key in redis.scan_iter("celery-taskset-meta-*") if redis.ttl(key) < 0]
         assert mortal == [], "chord keys without a lifetime"

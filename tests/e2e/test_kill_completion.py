@@ -45,10 +45,10 @@ def commits(route: ToS3) -> int:
     return len(route.proxy.requests("POST", f"{route.key}?{COMMIT}"))
 
 
-def assert_one_object(fleet: Fleet, route: ToS3, transfer_id: str, *, worker_killed: bool = False) -> None:
+def assert_one_object(fleet: Fleet, route: ToS3, transfer_id: str, *, deliveries_lost: bool = False) -> None:
     fleet.wait(transfer_id)
     stamp = route.stamp()
-    fleet.assert_nothing_is_left(transfer_id, worker_killed=worker_killed)
+    fleet.assert_nothing_is_left(transfer_id, deliveries_lost=deliveries_lost)
     record = fleet.ledger.record(transfer_id)
     assert record.number("round") == 1
     assert route.arrived() == route.expected
@@ -89,7 +89,7 @@ def send_again(route: ToS3, upload: str) -> None:
         )
 
 
-def test_a_worker_killed_in_the_commit_is_replaced(route: ToS3, fleet: Fleet) -> None:
+def test_a_deliveries_lost_in_the_commit_is_replaced(route: ToS3, fleet: Fleet) -> None:
     """The store has joined the parts, and nobody heard of it."""
     workers = {each.pid: each for each in (fleet.worker("w1", wait=False), fleet.worker("w2"))}
     fleet.workers[0].wait_ready()
@@ -101,12 +101,12 @@ def test_a_worker_killed_in_the_commit_is_replaced(route: ToS3, fleet: Fleet) ->
 
     workers[int(process.split(":")[1])].kill()
 
-    assert_one_object(fleet, route, transfer_id, worker_killed=True)
+    assert_one_object(fleet, route, transfer_id, deliveries_lost=True)
     assert commits(route) <= 2
     assert len(route.attempts()[0]) == 7
 
 
-def test_a_worker_killed_while_it_opens_the_upload_leaves_none_behind(route: ToS3, fleet: Fleet) -> None:
+def test_a_deliveries_lost_while_it_opens_the_upload_leaves_none_behind(route: ToS3, fleet: Fleet) -> None:
     """The upload is open, and nobody knows its name: the next worker finds and adopts it."""
     first, _ = fleet.worker("w1", pools="control", wait=False), fleet.worker("w2", pools="data")
     first.wait_ready()
@@ -117,7 +117,7 @@ def test_a_worker_killed_while_it_opens_the_upload_leaves_none_behind(route: ToS
     os.kill(first.pid, signal.SIGKILL)
     fleet.worker("w3", pools="control")
 
-    assert_one_object(fleet, route, transfer_id, worker_killed=True)
+    assert_one_object(fleet, route, transfer_id, deliveries_lost=True)
     assert len(route.proxy.requests("POST", f"{route.key}?{OPEN}")) == 1
 
 
