@@ -27,6 +27,7 @@ from urllib3.util.wait import wait_for_read
 
 from providers.base import BUFFER_BYTES
 from providers.errors import InvalidValue, ProviderUnavailable, Stalled
+from providers.interrupts import REPLY_GRACE_SECONDS, waiting
 from providers.schemes import redact
 
 _LINGER_SECONDS = 0.25
@@ -71,6 +72,7 @@ class WireReply(http.client.HTTPResponse):
 
     def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
+        self._sock = sock
         self._recv_into: Callable[[memoryview], int] = sock.recv_into
         self._past_buffer = False
 
@@ -80,13 +82,15 @@ class WireReply(http.client.HTTPResponse):
             view = view[: self.length]
         until = time.monotonic() + _LINGER_SECONDS
         filled = 0
-        while filled < len(view):
-            count = self._recv_into(view[filled:]) if self._past_buffer else self._receive(view[filled:])
-            if not count:
-                break
-            filled += count
-            if time.monotonic() > until:
-                break
+        with waiting(self._sock) as alive:
+            while filled < len(view):
+                count = self._recv_into(view[filled:]) if self._past_buffer else self._receive(view[filled:])
+                if not count:
+                    break
+                filled += count
+                if time.monotonic() > until:
+                    break
+            alive()
         if self.fp is not None and not self.chunked:
             self._count(filled, ended=not filled)
         return filled
@@ -118,6 +122,7 @@ class _Wire:
     send_seconds = 30.0
     minimum_bytes_per_second = 0.0
     stall_seconds = 30.0
+    _sent_body = False
     _watch = SpeedWatch(0, float("inf"))  # for the CONNECT to a proxy, which comes before the first request
 
     def response_class(self, sock: Any, *args: Any, **options: Any) -> WireReply:
@@ -125,27 +130,32 @@ class _Wire:
         return self.reply
 
     def getresponse(self) -> Any:
-        response = super().getresponse()  # type: ignore[misc]  # a mixin: the connection follows in the MRO
+        with waiting(self.sock, grace_seconds=REPLY_GRACE_SECONDS if self._sent_body else 0.0):
+            response = super().getresponse()  # type: ignore[misc]  # a mixin: the connection follows in the MRO
         response.reply = self.reply
         return response
 
     def request(self, *args: Any, **options: Any) -> None:
         self._watch = SpeedWatch(self.minimum_bytes_per_second, self.stall_seconds)
+        self._sent_body = False
         super().request(*args, **options)  # type: ignore[misc]
 
     def send(self, data: Any) -> None:
         """Send all of ``data``; the time-out counts from the last byte that left, not for the whole."""
         if self.sock is None:
             self.connect()  # type: ignore[attr-defined]
-        if isinstance(data, memoryview) and self._answered_early():
+        self._sent_body = isinstance(data, memoryview)
+        if self._sent_body and self._answered_early():
             raise BrokenPipeError("the server answered before the body was sent")  # urllib3 goes on to the reply
         self.sock.settimeout(self.send_seconds)  # else the connect time-out guards what is sent
         rest = memoryview(data)
-        while rest:
-            began = time.monotonic()
-            sent = self.sock.send(rest)
-            rest = rest[sent:]
-            self._watch.passed(sent, time.monotonic() - began)
+        with waiting(self.sock) as alive:
+            while rest:
+                began = time.monotonic()
+                sent = self.sock.send(rest)
+                rest = rest[sent:]
+                self._watch.passed(sent, time.monotonic() - began)
+                alive()
 
     def _answered_early(self) -> bool:
         # Under TLS 1.3 a readable socket may hold session tickets only; there EPIPE has to tell.

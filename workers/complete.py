@@ -69,14 +69,14 @@ def run_complete(deps: Deps, transfer_id: str, round_no: int) -> None:
         held.touch(patience_seconds=COMMIT_SECONDS)
         try:
             _commit(deps, held, record)
-        except StopRequested:
-            if held.why == "drain":
-                deps.ledger.complete_done(lease, "handed_back", data={})
-                deps.dispatcher.complete(transfer_id, round_no, record.fields["qc"])
         except PartsLost as lost:
             _send_again(deps, lease, record, lost)
         except Exception as exc:
-            _failed(deps, lease, record, exc)
+            if not (held.stopped.is_set() or isinstance(exc, StopRequested)):
+                _failed(deps, lease, record, exc)
+            elif held.why == "drain":
+                deps.ledger.complete_done(lease, "handed_back", data={})
+                deps.dispatcher.complete(transfer_id, round_no, record.fields["qc"])
     deps.dispatcher.send_all(deps.ledger.admit())
 
 

@@ -99,11 +99,13 @@ def _move(deps: Deps, lease: Lease, sent: float) -> tuple[Outcome, Endpoints | N
             bound.info("part_stored", size_bytes=part.size_bytes, duration_ms=elapsed_ms, answer=outcome.answer)
             _clean_up_after_cancel(deps, lease, ends, outcome)
             return outcome, ends
-        except StopRequested:
-            outcome = _hand_back(deps, held)
-            bound.info("part_handed_back", why=held.why, answer=outcome.answer)
         except Exception as exc:
-            outcome = _failed(deps, lease, ends, exc)
+            # A stop beats the fault it made: it ends the wait for a silent server by closing the connection.
+            if held.stopped.is_set() or isinstance(exc, StopRequested):
+                outcome = _hand_back(deps, held)
+                bound.info("part_handed_back", why=held.why, answer=outcome.answer)
+            else:
+                outcome = _failed(deps, lease, ends, exc)
         _clean_up_after_cancel(deps, lease, ends, outcome)
         return outcome, ends
 

@@ -14,6 +14,7 @@ from orchestrator.errors import LedgerUnavailable, RuntimeFailed
 from orchestrator.ledger import Ledger, Renewal
 from orchestrator.records import Lease
 from providers.errors import StopRequested
+from providers.interrupts import Interrupt, interruptible
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +35,7 @@ class Held:
     received: int | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
     why: str = ""
+    interrupt: Interrupt = field(default_factory=Interrupt)
 
     def check(self) -> None:
         """Raises StopRequested when this thread must not write any more. Called before every write."""
@@ -53,11 +55,16 @@ class Held:
         self.touched = time.monotonic()
         self.patience = patience_seconds
 
+    def moved(self) -> None:
+        """Bytes left or arrived on a socket: the stall clock starts anew, whatever the patience."""
+        self.touched = time.monotonic()
+
     def stop(self, why: str) -> None:
         """why: lost | paused | cancelled | drain."""
         if not self.stopped.is_set():
             self.why = why
             self.stopped.set()
+            self.interrupt.fire()
 
     @property
     def lost(self) -> bool:
@@ -119,10 +126,12 @@ class LeaseKeeper:
         held = Held(lease, self._fence, self._stall, renewed=sent, touched=now)
         with self._lock:
             self._held.add(held)
+        held.interrupt.alive = held.moved
         if self.draining.is_set():
             held.stop("drain")
         try:
-            yield held
+            with interruptible(held.interrupt):
+                yield held
         finally:
             with self._lock:
                 self._held.discard(held)

@@ -69,12 +69,12 @@ def run_prepare(deps: Deps, transfer_id: str, epoch: int) -> None:
         except Skipped as skipped:
             result = {"skipped": True, "size_bytes": skipped.stat.size_bytes}
             deps.ledger.prepare_failed(lease, "done", data=result)
-        except StopRequested:
-            if held.why == "drain":
+        except Exception as exc:
+            if not (held.stopped.is_set() or isinstance(exc, StopRequested)):
+                _failed(deps, lease, record, exc)
+            elif held.why == "drain":
                 deps.ledger.prepare_failed(lease, "handed_back", data={})
                 deps.dispatcher.prepare(transfer_id, epoch, record.fields["qc"])
-        except Exception as exc:
-            _failed(deps, lease, record, exc)
     deps.dispatcher.send_all(deps.ledger.admit())
 
 

@@ -65,6 +65,21 @@ def seconds_until_free(site: Site, transfer_id: str) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.parametrize("action", ["pause", "cancel"])
+def test_a_silent_server_does_not_keep_a_part_from_stopping(site: Site, action: str) -> None:
+    site.web.serve(PATH, DATA)
+    site.web.fault(PATH, method="GET", after=1, stall=1000)
+    transfer_id = site.submit(f"{site.web.base}{PATH}?silent", site.folder / "target.bin", part_size=PART)
+    silent = "four parts that wait for a server which says nothing"
+    wait_until(lambda: sum("silent" in each.path and each.bytes_sent > 0 for each in site.gets(PATH)) >= 4, silent)
+
+    getattr(site.client, action)(transfer_id)
+    took = seconds_until_free(site, transfer_id)
+
+    assert took < 1.0
+    assert site.client.history(transfer_id) == []
+
+
 @pytest.mark.parametrize("hearing", [True, False], ids=["by pub/sub", "with pub/sub cut"])
 @pytest.mark.parametrize("action", ["pause", "cancel"])
 def test_busy_workers_stop_within_a_second(site: Site, action: str, hearing: bool) -> None:
