@@ -6,7 +6,7 @@ from typing import Any
 
 import redis
 
-from orchestrator.ledger import ledger_errors
+from orchestrator.connection import ledger_errors
 
 _PREFIX = "hl:{mem}:"
 _RENAME = """

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from orchestrator.connection import connect
 from orchestrator.dispatch import Dispatcher, make_app
 from orchestrator.errors import (
     ClientClosed,
@@ -27,7 +28,7 @@ from orchestrator.errors import (
 )
 from orchestrator.events import FROM_START, Event, follow_events
 from orchestrator.fleet import Fleet, WorkerInfo, check_against_fleet, serves
-from orchestrator.ledger import Ledger, connect
+from orchestrator.ledger import Ledger
 from orchestrator.progress import Progress
 from orchestrator.queues import control_queue
 from orchestrator.records import Record

@@ -13,8 +13,9 @@ from kombu import Exchange, Queue
 from kombu.exceptions import KombuError
 from kombu.exceptions import OperationalError as KombuOperationalError
 
+from orchestrator.connection import ledger_errors
 from orchestrator.errors import LedgerUnavailable
-from orchestrator.ledger import Message, ledger_errors
+from orchestrator.ledger import Message
 from orchestrator.queues import pool_queue
 from orchestrator.records import Armed
 from orchestrator.settings import Settings

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.ledger import Ledger, ledger_errors
+from orchestrator.connection import ledger_errors
+from orchestrator.ledger import Ledger
 
 KINDS = (
     "queued",

@@ -7,8 +7,9 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from orchestrator.connection import ledger_errors
 from orchestrator.errors import InvalidSpec
-from orchestrator.ledger import Ledger, ledger_errors
+from orchestrator.ledger import Ledger
 from orchestrator.queues import queues_of
 from orchestrator.settings import Settings
 from orchestrator.spec import TransferSpec, file_host

@@ -1,4 +1,4 @@
-"""The truth about transfers, in Redis: each method is one Lua move (or one read). See docs/architecture.md.
+"""The truth about transfers, in Redis: each method is one Lua move. See docs/architecture.md.
 
 Every move may be repeated: a lost reply is answered by calling again. Time is the server's. Nothing outside
 ``lua/`` writes a transfer's state.
@@ -9,21 +9,15 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import redis
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry
-
-from orchestrator.errors import LedgerUnavailable, SubmitFailed, TransferNotFound
+from orchestrator.connection import ledger_errors
+from orchestrator.errors import LedgerUnavailable, SubmitFailed
 from orchestrator.moves import Reply, move
 from orchestrator.plan import Plan
+from orchestrator.reading import LedgerReads, pairs, text_of
 from orchestrator.records import (
     Armed,
     Claim,
@@ -35,13 +29,10 @@ from orchestrator.records import (
     Record,
     Stop,
     pack_receipt,
-    unpack_receipt,
 )
-from orchestrator.settings import Settings
 from orchestrator.spec import SCHEMA
 from providers.base import PartReceipt, Validator
 
-_BUCKET = 100
 _CONTROL_QUEUE = "haulage.control"
 
 
@@ -72,48 +63,18 @@ class Message:
     queue: str
 
 
-def connect(settings: Settings, *, retry_seconds: float | None = None) -> redis.Redis:
-    """A client for the ledger, thread-safe, that retries lost connections for about ``redis_retry_seconds``."""
-    budget = settings.redis_retry_seconds if retry_seconds is None else retry_seconds
-    # Waits of 0.05, 0.1, ... 1, 1, 1 s: the count that fills the budget.
-    attempts = 0 if budget <= 0 else 5 + int(budget)
-    return redis.Redis.from_url(
-        settings.redis,
-        decode_responses=False,
-        socket_timeout=10,
-        socket_connect_timeout=5,
-        socket_keepalive=True,
-        health_check_interval=15,
-        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), attempts),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError],
-        protocol=2,
-    )
-
-
 def new_nonce() -> str:
     """64 random bits as 16 hex digits: after a failover a counter may repeat, this will not."""
     return secrets.token_hex(8)
 
 
-class Ledger:
-    """All moves and reads. Built once per process and shared by its threads."""
-
-    def __init__(self, client: redis.Redis, settings: Settings) -> None:
-        self.redis = client
-        self.settings = settings
-        self.prefixes = [f"hl:{{s{shard}}}:" for shard in range(settings.shards)]
+class Ledger(LedgerReads):
+    """All moves, and with them the reads. Built once per process and shared by its threads."""
 
     def new_id(self, destination: str) -> str:
         """An id that sorts by time and carries the shard of its destination: ``s0-0698f3c2a1b4-9f86d081``."""
         shard = int(destination[:8], 16) % self.settings.shards
         return f"s{shard}-{int(time.time() * 1000):011x}{secrets.token_hex(5)}"
-
-    def prefix(self, transfer_id: str) -> str:
-        """Key prefix of the transfer's shard. Raises TransferNotFound for what is no transfer id."""
-        shard, dash, rest = transfer_id.partition("-")
-        if not dash or not shard.startswith("s") or not shard[1:].isdigit() or not rest.isalnum():
-            raise TransferNotFound(f"{transfer_id!r} is not a transfer id")
-        return f"hl:{{{shard}}}:"
 
     def _call(self, name: str, transfer_id: str, *args: str | bytes | int | float) -> Reply:
         with ledger_errors():
@@ -160,7 +121,7 @@ class Ledger:
             if exc.__cause__ is None:  # it did not answer, so calling again may help
                 raise
             raise SubmitFailed(str(exc)) from exc
-        return Submitted(_text(reply[0]), _text(reply[1]) if len(reply) > 1 else transfer_id)
+        return Submitted(text_of(reply[0]), text_of(reply[1]) if len(reply) > 1 else transfer_id)
 
     def admit(self) -> list[Message]:
         """Move queued transfers into free slots; answers the ``prepare`` messages to send."""
@@ -172,7 +133,7 @@ class Ledger:
             for prefix in self.prefixes:
                 reply = move("admit")(self.redis, prefix, *args)
                 messages += [
-                    Message("prepare", (_text(reply[at]), reply[at + 1]), _text(reply[at + 2]))
+                    Message("prepare", (text_of(reply[at]), reply[at + 1]), text_of(reply[at + 2]))
                     for at in range(0, len(reply), 3)
                 ]
         return messages
@@ -180,18 +141,18 @@ class Ledger:
     def steer(self, transfer_id: str, action: str) -> tuple[str, str]:
         """pause, resume, cancel or retry: (ok | wish | no | gone | dup, state or the other id)."""
         reply = self._call("steer", transfer_id, action, self._retention_ms, new_nonce())
-        return _text(reply[0]), _text(reply[1]) if len(reply) > 1 else ""
+        return text_of(reply[0]), text_of(reply[1]) if len(reply) > 1 else ""
 
     # Preparing
 
     def prepare_lease(self, transfer_id: str, epoch: int, process: str, nonce: str) -> tuple[Lease, Record] | str:
         """The right to prepare and the record, or ``busy``, ``later``, ``stop``."""
         reply = self._call("prep_lease", transfer_id, epoch, nonce, process, self.settings.lease_ms)
-        if _text(reply[0]) != "go":
-            return _text(reply[0])
-        record = Record(transfer_id, _pairs(reply[3]))
+        if text_of(reply[0]) != "go":
+            return text_of(reply[0])
+        record = Record(transfer_id, pairs(reply[3]))
         elapsed = int(reply[2]) - (record.number("prep_first") or int(reply[2]))
-        lease = Lease(transfer_id, "prep", _text(reply[1]), record.number("prep_attempts"), elapsed, epoch)
+        lease = Lease(transfer_id, "prep", text_of(reply[1]), record.number("prep_attempts"), elapsed, epoch)
         return lease, record
 
     def note(self, lease: Lease, fields: Mapping[str, str | int], *, session: Mapping[str, Any] | None = None) -> bool:
@@ -199,17 +160,17 @@ class Ledger:
         flat = [text for pair in fields.items() for text in pair]
         shown = json.dumps(session) if session else ""
         reply = self._call("prep_note", lease.transfer_id, lease.token, shown, *flat)
-        return _text(reply[0]) == "ok"
+        return text_of(reply[0]) == "ok"
 
     def hold_destination(self, lease: Lease, identity: str) -> str | None:
         """Reserve a second identity of the destination; answers the id of the transfer that has it already."""
         reply = self._call("hold_destination", lease.transfer_id, lease.token, identity)
-        return _text(reply[1]) if _text(reply[0]) == "dup" else None
+        return text_of(reply[1]) if text_of(reply[0]) == "dup" else None
 
     def undo(self, lease: Lease, parts: Sequence[int] | None) -> bool:
         """Forget receipts the store no longer backs: some parts, or with None the whole session."""
         reply = self._call("undo", lease.transfer_id, lease.token, lease.member, int(parts is None), *(parts or ()))
-        return _text(reply[0]) == "ok"
+        return text_of(reply[0]) == "ok"
 
     def prepared(
         self,
@@ -236,7 +197,7 @@ class Ledger:
             json.dumps(about),
             self.settings.lease_ms,
         )
-        return _armed(reply) or _text(reply[0])
+        return _armed(reply) or text_of(reply[0])
 
     def prepare_failed(
         self, lease: Lease, outcome: str, *, delay_ms: int = 0, reason: str = "", data: Mapping[str, Any]
@@ -244,7 +205,7 @@ class Ledger:
         """outcome: retry | wait | fail | done | handed_back. Answers the state, or ``fenced``."""
         args = (outcome, delay_ms, reason, json.dumps(data), self._retention_ms)
         reply = self._call("prep_fail", lease.transfer_id, lease.token, *args)
-        return "fenced" if _text(reply[0]) == "fenced" else _text(reply[1])
+        return "fenced" if text_of(reply[0]) == "fenced" else text_of(reply[1])
 
     # Parts
 
@@ -253,10 +214,12 @@ class Ledger:
     ) -> Claim:
         """The next part for a lane. A call repeated with the same nonce gets the same part."""
         reply = self._call("claim", transfer_id, epoch, round_no, lane, seq, nonce, process, self.settings.lease_ms)
-        match _text(reply[0]):
+        match text_of(reply[0]):
             case "part":
                 number, token, next_seq, attempt, first, session_no, now = reply[1:]
-                return Lease(transfer_id, str(number), _text(token), attempt, now - first, epoch, next_seq, session_no)
+                return Lease(
+                    transfer_id, str(number), text_of(token), attempt, now - first, epoch, next_seq, session_no
+                )
             case "later":
                 return Later(int(reply[1]))
             case "full":
@@ -264,7 +227,7 @@ class Ledger:
             case "drained":
                 return Drained()
             case _:
-                return Stop(_text(reply[1]))
+                return Stop(text_of(reply[1]))
 
     def renew(self, leases: Sequence[tuple[Lease, int | None]], process: str) -> list[Renewal]:
         """Renew in one round trip; the second of each pair is bytes received, for display."""
@@ -285,7 +248,7 @@ class Ledger:
         with ledger_errors():
             replies = move("renew").many(self.redis, calls) if calls else []
         return [
-            Renewal(_text(each[0]) == "ok", _text(each[1]), int(each[2]), _text(each[3]) if len(each) > 3 else "")
+            Renewal(text_of(each[0]) == "ok", text_of(each[1]), int(each[2]), text_of(each[3]) if len(each) > 3 else "")
             for each in replies
         ]
 
@@ -327,7 +290,7 @@ class Ledger:
             self.settings.lease_ms,
             self._retention_ms,
         )
-        return Outcome(_text(reply[0]), _text(reply[1]), live_leases=int(reply[2]) if len(reply) > 2 else 0)
+        return Outcome(text_of(reply[0]), text_of(reply[1]), live_leases=int(reply[2]) if len(reply) > 2 else 0)
 
     # Completing and cleaning up
 
@@ -336,11 +299,11 @@ class Ledger:
     ) -> tuple[Lease, Record] | Armed | str:
         """The right to commit; or a new round to publish; or ``wait``, ``busy``, ``over``."""
         reply = self._call("complete_claim", transfer_id, round_no, nonce, process, self.settings.lease_ms)
-        if _text(reply[0]) != "go":
-            return _armed(reply) or _text(reply[0])
-        record = Record(transfer_id, _pairs(reply[5]))
+        if text_of(reply[0]) != "go":
+            return _armed(reply) or text_of(reply[0])
+        record = Record(transfer_id, pairs(reply[5]))
         lease = Lease(
-            transfer_id, "fin", _text(reply[1]), int(reply[2]), int(reply[4]) - int(reply[3]), record.number("epoch")
+            transfer_id, "fin", text_of(reply[1]), int(reply[2]), int(reply[4]) - int(reply[3]), record.number("epoch")
         )
         return lease, record
 
@@ -350,15 +313,15 @@ class Ledger:
         """outcome: completed | failed | retry | wait | restart | handed_back. Answers the state, or ``fenced``."""
         args = (outcome, delay_ms, reason, json.dumps(data), self._retention_ms)
         reply = self._call("complete_done", lease.transfer_id, lease.token, *args)
-        return "fenced" if _text(reply[0]) == "fenced" else _text(reply[1])
+        return "fenced" if text_of(reply[0]) == "fenced" else text_of(reply[1])
 
     def abort_claim(self, transfer_id: str, process: str, nonce: str) -> tuple[Lease, Record] | str:
         """The right to clean up after a cancel; or ``wait``, ``busy``, ``over``."""
         reply = self._call("abort_claim", transfer_id, nonce, process, self.settings.lease_ms)
-        if _text(reply[0]) != "go":
-            return _text(reply[0])
-        record = Record(transfer_id, _pairs(reply[3]))
-        return Lease(transfer_id, "abort", _text(reply[1]), int(reply[2]), 0, record.number("epoch")), record
+        if text_of(reply[0]) != "go":
+            return text_of(reply[0])
+        record = Record(transfer_id, pairs(reply[3]))
+        return Lease(transfer_id, "abort", text_of(reply[1]), int(reply[2]), 0, record.number("epoch")), record
 
     def aborted(self, lease: Lease, *, fine: bool, delay_ms: int = 0, error: Mapping[str, Any] | None = None) -> None:
         """Record how the clean-up went."""
@@ -377,10 +340,10 @@ class Ledger:
                 full = True
                 while full:
                     reply = move("sweep_start")(self.redis, prefix, process, settings.lease_ms, gap_ms, lock_ms, limit)
-                    if _text(reply[0]) == "busy":
+                    if text_of(reply[0]) == "busy":
                         break
                     swept = True
-                    due = [_text(each) for each in reply[3:]]
+                    due = [text_of(each) for each in reply[3:]]
                     ids = [each for each in due if each not in seen]
                     seen.update(ids)
                     full = len(due) == limit and bool(ids)
@@ -390,137 +353,37 @@ class Ledger:
                         messages += list(_messages(transfer_id, answer))
         return messages if swept else None
 
-    # Reading
-
-    def record(self, transfer_id: str) -> Record:
-        """The whole record. Raises TransferNotFound."""
-        with ledger_errors():
-            fields = _pairs_of(self.redis.hgetall(self.prefix(transfer_id) + f"t:{transfer_id}"))
-        if not fields:
-            raise TransferNotFound(f"no transfer {transfer_id}")
-        return Record(transfer_id, fields)
-
-    def records(self, transfer_ids: Sequence[str]) -> list[Record]:
-        """Many records in one round trip; those that are gone are left out."""
-        with ledger_errors(), self.redis.pipeline(transaction=False) as pipe:
-            for each in transfer_ids:
-                pipe.hgetall(self.prefix(each) + f"t:{each}")
-            replies = pipe.execute()
-        return [Record(id_, _pairs_of(r)) for id_, r in zip(transfer_ids, replies, strict=True) if r]
-
-    def receipts(self, record: Record) -> list[PartReceipt]:
-        """All receipts, by part number."""
-        plan, prefix = record.plan, self.prefix(record.transfer_id)
-        count = plan.part_count or record.number("done")
-        with ledger_errors(), self.redis.pipeline(transaction=False) as pipe:
-            for bucket in range(count // _BUCKET + 1):
-                pipe.hgetall(f"{prefix}r:{record.transfer_id}:{bucket}")
-            buckets = pipe.execute()
-        found = []
-        for bucket, fields in enumerate(buckets):
-            for index, packed in fields.items():
-                number = bucket * _BUCKET + int(index) + 1
-                found.append(unpack_receipt(number, packed, planned_bytes(plan, number)))
-        return sorted(found, key=lambda each: each.number)
-
-    def history(self, transfer_id: str, *, limit: int = 50) -> list[dict[str, Any]]:
-        """The latest failed attempts, newest first."""
-        with ledger_errors():
-            rows = self.redis.lrange(f"{self.prefix(transfer_id)}x:{transfer_id}", 0, limit - 1)
-        return [dict(json.loads(each)) for each in rows]
-
-    def in_flight(self, transfer_id: str) -> dict[str, tuple[str, int]]:
-        """Leases that are held now: member -> (process, received bytes)."""
-        prefix = self.prefix(transfer_id)
-        with ledger_errors(), self.redis.pipeline(transaction=False) as pipe:
-            pipe.hgetall(f"{prefix}o:{transfer_id}")
-            pipe.hgetall(f"{prefix}v:{transfer_id}")
-            owners, received = pipe.execute()
-        return {
-            _text(member): (_text(text).split("|")[1], int(received.get(member, 0))) for member, text in owners.items()
-        }
-
-    def list_ids(self, *, newest_first: bool = True, start: int = 0, limit: int = 100) -> list[str]:
-        """Ids by the time they were submitted, over all shards."""
-        found: list[tuple[float, str]] = []
-        with ledger_errors():
-            for prefix in self.prefixes:
-                pull: Any = self.redis.zrevrange if newest_first else self.redis.zrange
-                rows = pull(f"{prefix}all", 0, start + limit - 1, withscores=True)
-                found += [(score, _text(each)) for each, score in rows]
-        found.sort(reverse=newest_first)
-        return [each for _, each in found[start : start + limit]]
-
-    def sessions(self) -> dict[str, dict[str, Any]]:
-        """Every multipart upload that was opened and neither completed nor aborted, by transfer id."""
-        with ledger_errors():
-            return {
-                _text(key): dict(json.loads(value))
-                for prefix in self.prefixes
-                for key, value in self.redis.hgetall(f"{prefix}sessions").items()
-            }
-
     @property
     def _retention_ms(self) -> int:
         return self.settings.retention_seconds * 1000
 
 
-@contextmanager
-def ledger_errors() -> Iterator[None]:
-    """Redis's own errors become LedgerUnavailable, without the URL and its password."""
-    try:
-        yield
-    except (RedisConnectionError, RedisTimeoutError) as exc:
-        raise LedgerUnavailable(f"Redis did not answer: {type(exc).__name__}") from None
-    except RedisError as exc:
-        raise LedgerUnavailable(f"Redis refused a move: {type(exc).__name__}: {str(exc)[:200]}") from exc
-
-
-def planned_bytes(plan: Plan, number: int) -> int | None:
-    """Size of a part by the plan, or None when only its receipt knows."""
-    if plan.size_bytes is None or not 1 <= number <= plan.part_count:
-        return None
-    return max(0, min(plan.part_size_bytes, plan.size_bytes - (number - 1) * plan.part_size_bytes))
-
-
 def _messages(transfer_id: str, flat: Sequence[Reply]) -> Iterable[Message]:
     rest = iter(flat)
     for kind in rest:
-        match _text(kind):
+        match text_of(kind):
             case "prepare":
-                epoch, queue = next(rest), _text(next(rest))
+                epoch, queue = next(rest), text_of(next(rest))
                 yield Message("prepare", (transfer_id, epoch), queue)
             case "part":
                 epoch, round_no, lane, seq, queue = (next(rest) for _ in range(5))
-                yield Message("part", (transfer_id, epoch, round_no, lane, seq), _text(queue))
+                yield Message("part", (transfer_id, epoch, round_no, lane, seq), text_of(queue))
             case "complete":
-                round_no, queue = next(rest), _text(next(rest))
+                round_no, queue = next(rest), text_of(next(rest))
                 yield Message("complete", (transfer_id, round_no), queue)
             case "abort":
-                yield Message("abort", (transfer_id,), _text(next(rest)))
+                yield Message("abort", (transfer_id,), text_of(next(rest)))
             case name:
                 yield Message(name, (), "")
 
 
 def _outcome(reply: Reply) -> Outcome:
-    match _text(reply[0]):
+    match text_of(reply[0]):
         case "ok" | "again" as answer:
-            return Outcome(answer, _text(reply[4]), int(reply[1]), int(reply[2]), bool(int(reply[3])))
+            return Outcome(answer, text_of(reply[4]), int(reply[1]), int(reply[2]), bool(int(reply[3])))
         case answer:
-            return Outcome(answer, _text(reply[1]), live_leases=int(reply[2]) if len(reply) > 2 else 0)
+            return Outcome(answer, text_of(reply[1]), live_leases=int(reply[2]) if len(reply) > 2 else 0)
 
 
 def _armed(reply: Reply) -> Armed | None:
-    return Armed(int(reply[1]), int(reply[2]), int(reply[3])) if _text(reply[0]) == "armed" else None
-
-
-def _text(value: bytes | str | int) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _pairs(flat: Sequence[bytes]) -> dict[str, str]:
-    return {_text(flat[at]): _text(flat[at + 1]) for at in range(0, len(flat), 2)}
-
-
-def _pairs_of(fields: Mapping[Any, Any]) -> dict[str, str]:
-    return {_text(key): _text(value) for key, value in fields.items()}
+    return Armed(int(reply[1]), int(reply[2]), int(reply[3])) if text_of(reply[0]) == "armed" else None

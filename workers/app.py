@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import structlog
 from celery import Celery, bootsteps, signals
 
+from orchestrator.connection import connect
 from orchestrator.dispatch import Dispatcher, declared, make_app
 from orchestrator.errors import LedgerUnavailable
-from orchestrator.ledger import Ledger, connect
+from orchestrator.ledger import Ledger
 from orchestrator.queues import queues_of
 from orchestrator.settings import Settings, load_settings
 from workers.bootstrap import deps, started

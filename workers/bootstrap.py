@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from celery import Celery
 
 from orchestrator.blobs import RedisBlobs
+from orchestrator.connection import connect
 from orchestrator.dispatch import Dispatcher, make_app
 from orchestrator.fleet import Fleet, WorkerInfo
-from orchestrator.ledger import Ledger, connect
+from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan
 from orchestrator.queues import part_queue
 from orchestrator.settings import Settings, load_settings

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import structlog
 
 from orchestrator.fleet import serves
-from orchestrator.ledger import new_nonce, planned_bytes
+from orchestrator.ledger import new_nonce
+from orchestrator.reading import planned_bytes
 from orchestrator.records import Later, Lease, Outcome
 from orchestrator.spec import RetryBudget
 from providers.base import PartReceipt

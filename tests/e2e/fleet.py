@@ -14,8 +14,9 @@ from typing import Any, Self, TypeVar
 import psutil
 
 from orchestrator.client import Transfer, TransferClient
+from orchestrator.connection import connect
 from orchestrator.events import read_events
-from orchestrator.ledger import Ledger, connect
+from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.states import State
 from tests.servers.process import ServerProcess, wait_until

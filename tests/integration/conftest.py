@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from orchestrator.ledger import Ledger, connect
+from orchestrator.connection import connect
+from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings, load_settings
 from tests.integration.ledger_world import World
 from tests.servers.valkey import Valkey

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.connection import connect
 from orchestrator.errors import LedgerCorrupt, LedgerUnavailable, TransferNotFound
-from orchestrator.ledger import Ledger, Message, connect, new_nonce
+from orchestrator.ledger import Ledger, Message, new_nonce
 from orchestrator.records import Armed, Later, Lease, Stop
 from orchestrator.settings import Settings, load_settings
 from providers.base import UploadId

@@ -26,7 +26,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from orchestrator.ledger import Ledger, Message, connect, new_nonce
+from orchestrator.connection import connect
+from orchestrator.ledger import Ledger, Message, new_nonce
 from orchestrator.plan import Plan
 from orchestrator.records import Armed, Lease, Stop
 from orchestrator.settings import Settings, load_settings
