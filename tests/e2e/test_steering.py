@@ -201,7 +201,9 @@ def test_cancel_keeps_the_partial_file_if_asked_to(site: Site) -> None:
     seconds_until_free(site, transfer_id)
 
     (partial,) = partial_files(site.folder)
-    assert (site.folder / partial).read_bytes()[:PART] == DATA[:PART]
+    content = (site.folder / partial).read_bytes()
+    whole = [at for at in range(0, len(DATA), PART) if content[at : at + PART] == DATA[at : at + PART]]
+    assert len(whole) >= 2
 
 
 def slow_upload(fleet: Fleet, proxied: LoggingProxy, folder: Path, key: str, **options: object) -> str:

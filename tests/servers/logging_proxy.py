@@ -195,6 +195,7 @@ class LoggingProxy:
         self._ready.set()
         await self._stop.wait()
         server.close()
+        await asyncio.sleep(0)  # what was accepted just now has a task, which must begin before it can clean up
         for task in connections:
             task.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
@@ -238,14 +239,17 @@ class _Connection:
         except OSError:
             pass
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for entry, _ in self.pending:
-                self.proxy._end(entry)
+            # First what needs no waiting: stop() may cancel this task also while it waits below.
             for writer in (self.writer, upstream):
                 if writer is not None:
                     writer.transport.abort()  # what a killed peer looks like: nothing more comes
+            for task in tasks:
+                task.cancel()
+            try:
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                for entry, _ in self.pending:
+                    self.proxy._end(entry)
 
     async def _up(self, upstream: asyncio.StreamWriter) -> None:
         while head := await _head(self.reader):
