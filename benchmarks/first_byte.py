@@ -36,7 +36,7 @@ def run(bench: Bench) -> None:
 def _one(bench: Bench, server: Nginx, house: House, parts: int, run_no: int) -> tuple[float, float]:
     """Seconds of the call, and until the first part was asked for."""
     client, name = house.fleet.client, f"{parts}.bin?run={run_no}"
-    target = bench.folder / "object.bin"  # on a disk: in memory, to reserve the file's room is to fill it with zeros
+    target = bench.folder / "object.bin"  # on a disk: in memory, to reserve the file's room is to allocate it
     began = time.time()
     transfer_id = client.submit(server.url() + name, str(target), part_size=PART_BYTES)
     called = time.time() - began
