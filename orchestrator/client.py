@@ -37,6 +37,7 @@ from orchestrator.spec import build_spec, destination_identity, dump_spec
 from orchestrator.states import State
 from providers.schemes import redact
 
+_PAGE = 200
 History = list[dict[str, Any]]
 Workers = list[WorkerInfo]
 
@@ -59,6 +60,9 @@ class Transfer:
     created_at: float
     started_at: float | None
     ended_at: float | None
+
+
+Transfers = list[Transfer]
 
 
 class TransferClient:
@@ -89,10 +93,13 @@ class TransferClient:
         return self._view(self._ledger.record(transfer_id), in_flight=True)
 
     def list(self, *, state: State | str | None = None, limit: int = 100, start: int = 0) -> list[Transfer]:
-        """Newest first. ``limit`` and ``start`` count before the filter."""
-        records = self._ledger.records(self._ledger.list_ids(start=start, limit=limit))
-        views = [self._view(each, in_flight=False) for each in records]
-        return [each for each in views if state is None or each.state == state]
+        """Newest first, at most ``limit`` in ``state``, from position ``start`` of all transfers."""
+        found: Transfers = []
+        while len(found) < limit and (ids := self._ledger.list_ids(start=start, limit=_PAGE)):
+            views = (self._view(each, in_flight=False) for each in self._ledger.records(ids))
+            found += [each for each in views if state is None or each.state == state]
+            start += len(ids)
+        return found[:limit]
 
     def wait(self, transfer_id: str, *, timeout_seconds: float | None = None) -> Transfer:
         """Block until the transfer has ended. Raises TransferFailed, TransferCancelled (120), WaitTimeout."""

@@ -59,7 +59,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "control_exchange": "haulage",  # else control.shutdown() of another application stops our workers
         "event_exchange": "haulageev",
         "worker_prefetch_multiplier": 1,
-        "worker_send_task_events": True,
+        "worker_send_task_events": False,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,

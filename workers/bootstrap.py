@@ -45,8 +45,10 @@ class Deps:
         return part_queue(ends.spec, ends.source_location, ends.destination_location, self.settings, plan)
 
 
-def build(settings: Settings, app: Celery | None = None, *, pools: tuple[str, ...] | None = None) -> Deps:
-    """Connect everything; nothing is started yet."""
+def build(
+    settings: Settings, app: Celery | None = None, *, pools: tuple[str, ...] | None = None, threads: int = 0
+) -> Deps:
+    """Connect everything; nothing is started yet. ``threads`` > 0: leave when half of them are stuck."""
     process = f"{settings.host}:{os.getpid()}:{secrets.token_hex(3)}"
     ledger = Ledger(connect(settings), settings)
     fleet = Fleet(ledger)
@@ -68,7 +70,7 @@ def build(settings: Settings, app: Celery | None = None, *, pools: tuple[str, ..
         ledger=ledger,
         fleet=fleet,
         dispatcher=Dispatcher(app or make_app(settings)),
-        keeper=LeaseKeeper(ledger, process, beat=beat),
+        keeper=LeaseKeeper(ledger, process, beat=beat, slots=threads, give_up=_leave),
         endpoints=EndpointCache(ledger, settings, services),
         process=process,
         info=info,
@@ -85,10 +87,17 @@ def deps() -> Deps:
 
             _built.clear()
             pools = tuple(filter(None, os.environ.get("HAULAGE_PROCESS_POOLS", "").split(",")))
-            made = build(load_settings(), app, pools=pools or None)
+            # Set by the supervisor, who starts another process in place of one that leaves.
+            threads = int(os.environ.get("HAULAGE_PROCESS_THREADS", "0"))
+            made = build(load_settings(), app, pools=pools or None, threads=threads)
             made.keeper.start()
             _built[pid] = made
         return _built[pid]
+
+
+def _leave() -> None:
+    """No clean end: it would wait for the threads that are stuck."""
+    os._exit(70)
 
 
 def started() -> Deps | None:

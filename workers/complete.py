@@ -30,12 +30,14 @@ from providers.errors import (
     InvalidPart,
     LocalFileRemoved,
     ProviderError,
+    ProviderUnavailable,
     SourceChanged,
     SourceMissing,
     StopRequested,
     UploadNotFound,
 )
 from workers.bootstrap import Deps
+from workers.elsewhere import ELSEWHERE_MS, others_may
 from workers.endpoints import Endpoints
 from workers.failures import describe, judge, outcome_of
 from workers.leases import Held
@@ -282,6 +284,8 @@ def _failed(deps: Deps, lease: Lease, record: Record, exc: Exception) -> None:
     outcome, delay_ms, reason = outcome_of(decision, "failed")
     if isinstance(exc, SourceChanged) and restartable:
         outcome = "restart"
+    elif isinstance(exc, ProviderUnavailable) and others_may(deps, lease.transfer_id, "qc"):
+        outcome, delay_ms, reason = "handed_back", ELSEWHERE_MS, ""
     log.warning(
         "commit_failed",
         transfer_id=lease.transfer_id,

@@ -7,15 +7,22 @@ from dataclasses import dataclass
 
 import structlog
 
-from orchestrator.fleet import serves
 from orchestrator.ledger import new_nonce
 from orchestrator.reading import planned_bytes
 from orchestrator.records import Later, Lease, Outcome
 from orchestrator.spec import RetryBudget
 from providers.base import PartReceipt
-from providers.errors import CredentialExpired, ProviderUnavailable, SourceChanged, StopRequested, UploadNotFound
+from providers.errors import (
+    CredentialExpired,
+    ProviderUnavailable,
+    SourceChanged,
+    Stalled,
+    StopRequested,
+    UploadNotFound,
+)
 from workers.bootstrap import Deps
 from workers.copy import move_part
+from workers.elsewhere import ELSEWHERE_MS, others_may
 from workers.endpoints import Endpoints
 from workers.failures import describe, judge, outcome_of
 from workers.leases import Held
@@ -24,9 +31,6 @@ from workers.stream import move_stream
 log = structlog.get_logger(__name__)
 
 _SHORT_WAIT_MS = 1000
-_ELSEWHERE_MS = 500
-"""How long a part that this worker cannot move is left to others before anybody claims it again."""
-_RECENT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,9 @@ def _move(deps: Deps, lease: Lease, sent: float) -> tuple[Outcome, Endpoints | N
             return outcome, ends
         except Exception as exc:
             # A stop beats the fault it made: it ends the wait for a silent server by closing the connection.
-            if held.stopped.is_set() or isinstance(exc, StopRequested):
+            if held.why == "stalled":
+                outcome = _failed(deps, lease, ends, Stalled("no byte moved for too long"))
+            elif held.stopped.is_set() or isinstance(exc, StopRequested):
                 outcome = _hand_back(deps, held)
                 bound.info("part_handed_back", why=held.why, answer=outcome.answer)
             else:
@@ -137,8 +143,8 @@ def _failed(deps: Deps, lease: Lease, ends: Endpoints | None, exc: Exception) ->
             rng=deps.rng,
         )
         outcome, delay_ms, reason = outcome_of(decision, "fail")
-        if isinstance(exc, ProviderUnavailable) and _others_may(deps, lease):
-            outcome, delay_ms, reason = "handed_back", _ELSEWHERE_MS, ""
+        if isinstance(exc, ProviderUnavailable) and others_may(deps, lease.transfer_id, "q"):
+            outcome, delay_ms, reason = "handed_back", ELSEWHERE_MS, ""
     log.warning(
         "part_failed",
         transfer_id=lease.transfer_id,
@@ -154,14 +160,6 @@ def _failed(deps: Deps, lease: Lease, ends: Endpoints | None, exc: Exception) ->
     if released.state in ("failed", "waiting"):
         deps.dispatcher.send_all(deps.ledger.admit())
     return released
-
-
-def _others_may(deps: Deps, lease: Lease) -> bool:
-    """Whether a worker lives that has not said yet that it lacks the profile or SDK: one bad worker stops nobody."""
-    queue = deps.ledger.record(lease.transfer_id).fields.get("q", "")
-    tried = deps.ledger.history(lease.transfer_id, limit=_RECENT)
-    unable = {deps.process} | {each.get("process") for each in tried if each.get("code") == ProviderUnavailable.code}
-    return any(worker.process not in unable and serves(worker, queue) for worker in deps.fleet.workers())
 
 
 def _stream(deps: Deps, held: Held, ends: Endpoints) -> Outcome:

@@ -21,6 +21,9 @@ log = structlog.get_logger(__name__)
 STOPPED_STATES = frozenset({"paused", "cancelled"})
 """States in which a busy part hands itself back. After ``failed`` the siblings of the failed part finish."""
 
+_LEAVE_SECONDS = 10.0
+"""How long a process whose threads are stuck waits for those that are not."""
+
 
 @dataclass(slots=True, eq=False)
 class Held:
@@ -60,7 +63,7 @@ class Held:
         self.touched = time.monotonic()
 
     def stop(self, why: str) -> None:
-        """why: lost | paused | cancelled | drain."""
+        """why: lost | stalled | paused | cancelled | drain."""
         if not self.stopped.is_set():
             self.why = why
             self.stopped.set()
@@ -78,12 +81,26 @@ class Held:
 class LeaseKeeper:
     """Renews every lease of the process in one pipeline a second, and hears stops by pub/sub."""
 
-    def __init__(self, ledger: Ledger, process: str, *, beat: Callable[[int], None] | None = None) -> None:
-        """``beat(stuck)`` is called with each renewal: the process heartbeat."""
+    def __init__(
+        self,
+        ledger: Ledger,
+        process: str,
+        *,
+        beat: Callable[[int], None] | None = None,
+        slots: int = 0,
+        give_up: Callable[[], None] | None = None,
+    ) -> None:
+        """``beat(stuck)`` is called with each renewal: the process heartbeat.
+
+        Once half of ``slots`` threads are stuck, the process drains and ``give_up`` is called, to be restarted: no
+        time limit can end a thread. 0 slots: never.
+        """
         settings = ledger.settings
         self._ledger = ledger
         self.process = process
         self._beat = beat
+        self._slots = slots
+        self._give_up = give_up
         self._every = min(settings.renew_seconds, settings.lease_seconds / 3)
         self._fence = settings.lease_seconds * 2 / 3
         # The transport gives a stalled body up by itself; this is the net below it.
@@ -145,12 +162,26 @@ class LeaseKeeper:
     def renew_once(self) -> None:
         """One renewal of everything that moves; tests call it instead of waiting."""
         now = time.monotonic()
+        for held in self._all():
+            if held.stalled(now):
+                held.stop("stalled")  # a wait for the network ends by this; any other thread is stuck
         alive = [held for held in self._all() if not held.stalled(now) and not held.lost]
         renewals = self._ledger.renew([(held.lease, held.received) for held in alive], self.process)
         for held, renewal in zip(alive, renewals, strict=True):
             self._apply(held, renewal, now)
         if self._beat:
             self._beat(self.stuck)
+        if self._slots and self._give_up and 2 * self.stuck >= self._slots and not self.draining.is_set():
+            log.error("process_gives_up", stuck=self.stuck, slots=self._slots)
+            threading.Thread(target=self._leave, args=(self._give_up,), name="haulage-leave", daemon=True).start()
+
+    def _leave(self, give_up: Callable[[], None]) -> None:
+        """Let go of everything that still moves, then end; renewals go on meanwhile."""
+        self.drain()
+        deadline = time.monotonic() + _LEAVE_SECONDS
+        while len(self._all()) > self.stuck and time.monotonic() < deadline and not self._end.wait(0.05):
+            pass
+        give_up()
 
     def _apply(self, held: Held, renewal: Renewal, sent: float) -> None:
         if not renewal.held:

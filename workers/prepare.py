@@ -29,6 +29,7 @@ from providers.errors import (
     DestinationExists,
     InvalidValue,
     LengthUnknown,
+    ProviderUnavailable,
     SourceChanged,
     StopRequested,
     UploadNotFound,
@@ -36,6 +37,7 @@ from providers.errors import (
 from providers.filenames import FALLBACK, sanitise
 from providers.local_paths import destination_identity as disk_identity
 from workers.bootstrap import Deps
+from workers.elsewhere import ELSEWHERE_MS, others_may
 from workers.endpoints import Endpoints
 from workers.failures import describe, judge, outcome_of
 from workers.leases import Held
@@ -304,6 +306,8 @@ def _failed(deps: Deps, lease: Lease, record: Record, exc: Exception) -> None:
         rng=deps.rng,
     )
     outcome, delay_ms, reason = outcome_of(decision, "fail")
+    if isinstance(exc, ProviderUnavailable) and others_may(deps, lease.transfer_id, "qc"):
+        outcome, delay_ms, reason = "handed_back", ELSEWHERE_MS, ""
     log.warning(
         "prepare_failed",
         transfer_id=lease.transfer_id,

@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     _die_with(options.parent)
     pools = tuple(options.pools.split(","))
     os.environ["HAULAGE_PROCESS_POOLS"] = options.pools
+    os.environ["HAULAGE_PROCESS_THREADS"] = str(options.threads)
 
     from orchestrator.queues import queues_of
     from orchestrator.settings import load_settings

@@ -86,7 +86,8 @@ def show(transfer_id: str, as_json: bool) -> None:
         click.echo(f"  {name}: {human_bytes(value) if name == 'size_bytes' else value}")
     for entry in history:
         detail = entry.get("message", "")
-        where = f"part {entry.get('part')} attempt {entry.get('attempt')}"
+        what = f"part {entry['part']}" if entry.get("part") else "prepare"
+        where = f"{what} attempt {entry.get('attempt')}"
         click.echo(f"  {where}: {entry.get('code')} {detail} ({entry.get('process')})")
 
 

@@ -52,6 +52,12 @@ local function asked_before(id, member, nonce)
 end
 local function new_token(id, nonce) return redis.call('HINCRBY', key('t', id), 'tok', 1) .. '.' .. nonce end
 
+-- The last failed attempts, for people.
+local function note_attempt(id, err)
+  redis.call('LPUSH', key('x', id), err)
+  redis.call('LTRIM', key('x', id), 0, 199)
+end
+
 -- Attempt record of a part that failed or died: attempts:deaths:first_ms. A part that never did has none.
 local function attempts(id, part)
   local text = redis.call('HGET', key('a', id), part)

@@ -1,5 +1,5 @@
 -- complete_done: how the commit went. ARGV: id token outcome delay_ms reason data retention_ms
--- outcome: completed | failed | retry | wait | restart (parts were undone: prepare again) | handed_back
+-- outcome: completed | failed | retry | wait | restart (parts were undone: prepare again) | handed_back (drain, or another worker can)
 -- Answers: ok state | fenced state
 local id, token, outcome, delay, reason = ARGV[1], ARGV[2], ARGV[3], num(ARGV[4]), ARGV[5]
 local data, retention = ARGV[6], num(ARGV[7])
@@ -24,6 +24,7 @@ if outcome == 'restart' then
   back_to_prepare(id, 0)
   return {'ok', 'preparing'}
 end
+if data ~= '{}' then note_attempt(id, data) end
 if outcome == 'handed_back' then redis.call('HINCRBY', key('t', id), 'fin_attempts', -1) end
 set(id, 'state', outcome == 'wait' and 'waiting' or 'running', 'reason', reason, 'wake_at', now + delay, 'damaged', 1)
 if outcome == 'wait' then

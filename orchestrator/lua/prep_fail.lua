@@ -1,5 +1,5 @@
 -- prep_fail: the preparation did not succeed. ARGV: id token outcome delay_ms reason error retention_ms
--- outcome: retry (after delay) | wait (state waiting with a reason) | fail | done (nothing to do: skipped; error holds the result).
+-- outcome: retry (after delay) | handed_back (does not count: drain, or another worker can) | wait (state waiting with a reason) | fail | done (nothing to do: skipped; error holds the result).
 -- Answers: ok state | fenced state
 local id, token, outcome, delay, reason, err, retention = ARGV[1], ARGV[2], ARGV[3], num(ARGV[4]), ARGV[5], ARGV[6], num(ARGV[7])
 local holder = owner(id, 'prep')
@@ -17,6 +17,7 @@ if outcome == 'done' then
   return {'ok', 'completed'}
 end
 set(id, 'wake_at', now + delay, 'error', err)
+if err ~= '{}' then note_attempt(id, err) end
 if outcome == 'wait' then
   set(id, 'state', 'waiting', 'reason', reason, 'waiting_since', waiting_since(id), 'wait_in', 'prepare', 'prep_attempts', 0)
   look_at(id, now) -- the sweeper books when the slot is to be freed

@@ -20,8 +20,7 @@ elseif mine.attempt > 1 then
   redis.call('HSET', key('a', id), part, (mine.attempt - 1) .. ':' .. deaths .. ':' .. mine.first)
 end
 if err ~= '' then
-  redis.call('LPUSH', key('x', id), err)
-  redis.call('LTRIM', key('x', id), 0, 199)
+  note_attempt(id, err)
 end
 push_ticket(id, mine.lane, now + lease_ms)
 if ENDED[state] then expire_with_record(id) end

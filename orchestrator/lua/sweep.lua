@@ -30,8 +30,7 @@ for _, member in ipairs(expired) do
     if f[16] and f[16] ~= '' then set(id, 'solo', '') end
     local note = '{"code":"lease_lost","part":' .. member .. ',"attempt":' .. mine.attempt .. ',"deaths":' .. deaths .. ',"at":' .. now
       .. ',"process":"' .. mine.process .. '"}'
-    redis.call('LPUSH', key('x', id), note)
-    redis.call('LTRIM', key('x', id), 0, 199)
+    note_attempt(id, note)
     if deaths >= max_deaths and state ~= 'paused' then
       local err = '{"code":"part_poisonous","number":-1,"message":"part ' .. member .. ' outlived ' .. deaths .. ' worker processes","part":' .. member .. '}'
       set(id, 'error', err)

@@ -6,6 +6,24 @@ from pathlib import Path
 
 from tests.e2e.fleet import Fleet
 from tests.e2e.shared import MIB, noise, sha256
+from tests.servers.process import wait_until
+
+
+def test_a_worker_without_the_profile_leaves_the_preparation_to_the_others(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(noise(MIB))
+    with Fleet(tmp_path, shared_roots=str(tmp_path)) as fleet:
+        source, copy = str(tmp_path / "source"), str(tmp_path / "copy")
+        transfer_id = fleet.client.submit_paused(source, copy, source_profile="disk")
+        fleet.worker("unable", threads=1, pools="control")
+        able = fleet.worker("able", threads=2, profile_disk__anything="x")
+        wait_until(lambda: len(fleet.client.workers()) == 2, "both workers say that they live")
+
+        fleet.client.resume(transfer_id)
+        fleet.wait(transfer_id)
+
+        assert sha256(tmp_path / "copy") == sha256(tmp_path / "source")
+        assert "waiting" not in fleet.kinds(transfer_id)
+        assert len(able.events("transfer_prepared")) == 1
 
 
 def test_a_worker_without_the_profile_leaves_the_parts_to_the_others(tmp_path: Path) -> None:
