@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import overload
 
 from providers.base import MIB, ByteRange, Part, PartLimits, UploadPlan
 from providers.errors import InvalidValue, ObjectTooLarge
@@ -37,6 +39,26 @@ class Plan:
     @property
     def upload(self) -> UploadPlan:
         return UploadPlan(self.size_bytes, self.part_size_bytes, self.part_count)
+
+
+class PlannedParts(Sequence[Part]):
+    """The parts with these numbers, each made when it is asked for: of 10,000 mostly nobody asks."""
+
+    def __init__(self, plan: Plan, numbers: Sequence[int]) -> None:
+        self._plan = plan
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Part: ...
+    @overload
+    def __getitem__(self, index: slice) -> PlannedParts: ...
+    def __getitem__(self, index: int | slice) -> Part | PlannedParts:
+        if isinstance(index, slice):
+            return PlannedParts(self._plan, self._numbers[index])
+        return self._plan.part(self._numbers[index])
 
 
 def plan_parts(size_bytes: int, limits: PartLimits, *, part_size_bytes: int | None = None) -> Plan:

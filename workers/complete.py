@@ -11,6 +11,7 @@ import structlog
 from awscrt.checksums import combine_crc64nvme
 
 from orchestrator.ledger import new_nonce
+from orchestrator.plan import PlannedParts
 from orchestrator.records import Armed, Lease, Record
 from orchestrator.spec import RetryBudget
 from providers.base import (
@@ -135,7 +136,9 @@ def _check_store(ends: Endpoints, receipts: Sequence[PartReceipt]) -> None:
     if not isinstance(ends.destination, RepairsParts) or ends.plan.size_bytes is None:
         return
     try:
-        lost = ends.destination.lost_parts(ends.upload, [ends.plan.part(each.number) for each in receipts], receipts)
+        lost = ends.destination.lost_parts(
+            ends.upload, PlannedParts(ends.plan, [each.number for each in receipts]), receipts
+        )
     except UploadNotFound:
         raise PartsLost(None) from None
     if lost:

@@ -10,7 +10,7 @@ import structlog
 
 from orchestrator.errors import DuplicateTransfer
 from orchestrator.ledger import new_nonce
-from orchestrator.plan import Plan, plan_parts, plan_stream
+from orchestrator.plan import Plan, PlannedParts, plan_parts, plan_stream
 from orchestrator.records import Armed, Lease, Record
 from orchestrator.spec import RetryBudget, destination_identity
 from orchestrator.states import State
@@ -20,7 +20,6 @@ from providers.base import (
     ListsParts,
     ListsUploads,
     ObjectStat,
-    Part,
     ReadsBack,
     RepairsParts,
     UploadId,
@@ -286,7 +285,7 @@ def lost_parts(ends: Endpoints, upload: UploadId, receipts: list[Any]) -> list[i
             or held[each.number].etag.strip('"') != each.etag.strip('"')
         ]
     if isinstance(destination, RepairsParts):
-        parts: list[Part] = [ends.plan.part(each.number) for each in receipts]
+        parts = PlannedParts(ends.plan, [each.number for each in receipts])
         return list(destination.lost_parts(upload, parts, receipts))
     return []
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from orchestrator.plan import Plan, check_part_size, plan_parts, plan_stream, stream_part_size
+from orchestrator.plan import Plan, PlannedParts, check_part_size, plan_parts, plan_stream, stream_part_size
 from providers.base import MIB, PartLimits
 from providers.errors import InvalidValue, ObjectTooLarge
 from providers.schemes import LOCAL_LIMITS, MEMORY_LIMITS, S3_LIMITS, SINGLE_PUT_LIMITS
@@ -151,3 +151,12 @@ def test_parts_of_a_stream_of_unknown_size_grow_until_10_000_of_them_hold_4_tib(
     assert sum(grown) >= 4 << 40
     assert max(grown) <= S3_LIMITS.max_part_bytes
     check_part_size(max(grown), S3_LIMITS)
+
+
+def test_parts_made_when_asked_for_are_those_of_the_plan() -> None:
+    plan = plan_parts(10 * MIB + 1, PartLimits(), part_size_bytes=MIB)
+    parts = PlannedParts(plan, [2, 5, 11])
+
+    assert list(parts) == [plan.part(2), plan.part(5), plan.part(11)]
+    assert (len(parts), parts[-1].size_bytes) == (3, 1)
+    assert list(parts[1:]) == [plan.part(5), plan.part(11)]
