@@ -48,6 +48,10 @@ class SweeperStep(bootsteps.StartStopStep):
         ledger = Ledger(connect(settings), settings)
         for warning in check_redis(ledger.redis):
             log.warning("redis_setting", problem=warning)
+        try:
+            here.fleet.beat(here.info)  # known before it takes work: submitters check profiles and pools against it
+        except LedgerUnavailable as exc:
+            log.warning("heartbeat_not_sent", error=str(exc))
         self.sweeper = Sweeper(ledger, Dispatcher(parent.app), here.process)
         self.sweeper.start()
         log.info("worker_started", process=here.process, host=settings.host, pools=list(here.info.pools))

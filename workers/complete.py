@@ -13,7 +13,6 @@ from awscrt.checksums import combine_crc64nvme
 from orchestrator.ledger import new_nonce
 from orchestrator.plan import PlannedParts
 from orchestrator.records import Armed, Lease, Record
-from orchestrator.spec import RetryBudget
 from providers.base import (
     BUFFER_BYTES,
     ByteRange,
@@ -31,17 +30,16 @@ from providers.errors import (
     InvalidPart,
     LocalFileRemoved,
     ProviderError,
-    ProviderUnavailable,
     SourceChanged,
     SourceMissing,
     StopRequested,
     UploadNotFound,
 )
 from workers.bootstrap import Deps
-from workers.elsewhere import ELSEWHERE_MS, others_may
 from workers.endpoints import Endpoints
-from workers.failures import describe, judge, outcome_of
+from workers.failures import describe
 from workers.leases import Held
+from workers.verdict import Step, budget_of, pass_verdict
 
 log = structlog.get_logger(__name__)
 
@@ -271,34 +269,13 @@ def _verified_by(ends: Endpoints, stat: ObjectStat, crc: int | None) -> str:
 
 
 def _failed(deps: Deps, lease: Lease, record: Record, exc: Exception) -> None:
-    try:
-        budget, restartable = record.spec.retry, record.spec.on_source_change == "restart"
-    except Exception:  # the spec is what cannot be read
-        budget, restartable = RetryBudget(), False
-    error = describe(exc, worker=deps.process, attempt=lease.attempt)
-    decision = judge(
-        exc,
-        attempt=lease.attempt,
-        attempts=budget.prepare_attempts,
-        elapsed_ms=lease.elapsed_ms,
-        budget=budget,
-        rng=deps.rng,
+    budget = budget_of(record)
+    restart = isinstance(exc, SourceChanged) and record.spec.on_source_change == "restart"
+    step = Step("commit_failed", "failed", "qc", budget.prepare_attempts, budget)
+    verdict = pass_verdict(deps, lease, exc, step, restart=restart)
+    state = deps.ledger.complete_done(
+        lease, verdict.outcome, delay_ms=verdict.delay_ms, reason=verdict.reason, data=verdict.error
     )
-    outcome, delay_ms, reason = outcome_of(decision, "failed")
-    if isinstance(exc, SourceChanged) and restartable:
-        outcome = "restart"
-    elif isinstance(exc, ProviderUnavailable) and others_may(deps, lease.transfer_id, "qc"):
-        outcome, delay_ms, reason = "handed_back", ELSEWHERE_MS, ""
-    log.warning(
-        "commit_failed",
-        transfer_id=lease.transfer_id,
-        attempt=lease.attempt,
-        code=error["code"],
-        message=error["message"],
-        outcome=outcome,
-        exc_info=exc if error["code"] == "internal" else None,
-    )
-    state = deps.ledger.complete_done(lease, outcome, delay_ms=delay_ms, reason=reason, data=error)
     if state == "failed" and isinstance(exc, ChecksumMismatch):
         _drop_bad(deps, record)
 

@@ -112,7 +112,11 @@ class EndpointCache:
 
     def _profile(self, name: str | None, location: Location) -> Profile:
         """The named profile; without a name the one called like the scheme, if there is one."""
-        found = self._settings.profile(name or location.scheme.name)
+        try:
+            found = self._settings.profile(name or location.scheme.name)
+        except OSError as exc:
+            reason = f"a secret file of profile {name or location.scheme.name!r} cannot be read: {exc.strerror}"
+            raise ProviderUnavailable(reason) from None
         if found is None and name is not None:
             raise ProviderUnavailable(f"this worker has no profile {name!r}")
         return found or Profile(location.scheme.name)

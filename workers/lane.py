@@ -14,7 +14,6 @@ from orchestrator.spec import RetryBudget
 from providers.base import PartReceipt
 from providers.errors import (
     CredentialExpired,
-    ProviderUnavailable,
     SourceChanged,
     Stalled,
     StopRequested,
@@ -22,11 +21,10 @@ from providers.errors import (
 )
 from workers.bootstrap import Deps
 from workers.copy import move_part
-from workers.elsewhere import ELSEWHERE_MS, others_may
 from workers.endpoints import Endpoints
-from workers.failures import describe, judge, outcome_of
 from workers.leases import Held
 from workers.stream import move_stream
+from workers.verdict import Step, pass_verdict
 
 log = structlog.get_logger(__name__)
 
@@ -135,38 +133,16 @@ def _hand_back(deps: Deps, held: Held) -> Outcome:
 
 def _failed(deps: Deps, lease: Lease, ends: Endpoints | None, exc: Exception) -> Outcome:
     budget = ends.spec.retry if ends else RetryBudget()
-    error = describe(exc, worker=deps.process, part=lease.part_number, attempt=lease.attempt)
     restart = isinstance(exc, UploadNotFound) or (
         isinstance(exc, SourceChanged) and ends is not None and ends.spec.on_source_change == "restart"
     )
     if isinstance(exc, (UploadNotFound, CredentialExpired)):
         deps.endpoints.forget(lease.transfer_id)
-    if restart and lease.attempt < budget.part_attempts:
-        outcome, delay_ms, reason = "restart", 0, ""
-    else:
-        decision = judge(
-            exc,
-            attempt=lease.attempt,
-            attempts=budget.part_attempts,
-            elapsed_ms=lease.elapsed_ms,
-            budget=budget,
-            rng=deps.rng,
-        )
-        outcome, delay_ms, reason = outcome_of(decision, "fail")
-        if isinstance(exc, ProviderUnavailable) and others_may(deps, lease.transfer_id, "q"):
-            outcome, delay_ms, reason = "handed_back", ELSEWHERE_MS, ""
-    log.warning(
-        "part_failed",
-        transfer_id=lease.transfer_id,
-        part=lease.member,
-        attempt=lease.attempt,
-        code=error["code"],
-        message=error["message"],
-        outcome=outcome,
-        delay_ms=delay_ms,
-        exc_info=exc if error["code"] == "internal" else None,
+    step = Step("part_failed", "fail", "q", budget.part_attempts, budget)
+    verdict = pass_verdict(deps, lease, exc, step, restart=restart and lease.attempt < budget.part_attempts)
+    released = deps.ledger.release(
+        lease, verdict.outcome, delay_ms=verdict.delay_ms, reason=verdict.reason, error=verdict.error
     )
-    released = deps.ledger.release(lease, outcome, delay_ms=delay_ms, reason=reason, error=error)
     if released.state in ("failed", "waiting"):
         deps.dispatcher.send_all(deps.ledger.admit())
     return released

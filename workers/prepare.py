@@ -12,7 +12,7 @@ from orchestrator.errors import DuplicateTransfer
 from orchestrator.ledger import new_nonce
 from orchestrator.plan import Plan, PlannedParts, plan_parts, plan_stream
 from orchestrator.records import Armed, Lease, Record
-from orchestrator.spec import RetryBudget, destination_identity
+from orchestrator.spec import destination_identity
 from orchestrator.states import State
 from providers.base import (
     CopiesRange,
@@ -28,7 +28,6 @@ from providers.errors import (
     DestinationExists,
     InvalidValue,
     LengthUnknown,
-    ProviderUnavailable,
     SourceChanged,
     StopRequested,
     UploadNotFound,
@@ -36,10 +35,9 @@ from providers.errors import (
 from providers.filenames import FALLBACK, sanitise
 from providers.local_paths import destination_identity as disk_identity
 from workers.bootstrap import Deps
-from workers.elsewhere import ELSEWHERE_MS, others_may
 from workers.endpoints import Endpoints
-from workers.failures import describe, judge, outcome_of
 from workers.leases import Held
+from workers.verdict import Step, budget_of, pass_verdict
 
 log = structlog.get_logger(__name__)
 
@@ -291,29 +289,8 @@ def lost_parts(ends: Endpoints, upload: UploadId, receipts: list[Any]) -> list[i
 
 
 def _failed(deps: Deps, lease: Lease, record: Record, exc: Exception) -> None:
-    try:
-        budget = record.spec.retry
-    except Exception:  # the spec is what cannot be read
-        budget = RetryBudget()
-    error = describe(exc, worker=deps.process, attempt=lease.attempt)
-    decision = judge(
-        exc,
-        attempt=lease.attempt,
-        attempts=budget.prepare_attempts,
-        elapsed_ms=lease.elapsed_ms,
-        budget=budget,
-        rng=deps.rng,
+    budget = budget_of(record)
+    verdict = pass_verdict(deps, lease, exc, Step("prepare_failed", "fail", "qc", budget.prepare_attempts, budget))
+    deps.ledger.prepare_failed(
+        lease, verdict.outcome, delay_ms=verdict.delay_ms, reason=verdict.reason, data=verdict.error
     )
-    outcome, delay_ms, reason = outcome_of(decision, "fail")
-    if isinstance(exc, ProviderUnavailable) and others_may(deps, lease.transfer_id, "qc"):
-        outcome, delay_ms, reason = "handed_back", ELSEWHERE_MS, ""
-    log.warning(
-        "prepare_failed",
-        transfer_id=lease.transfer_id,
-        attempt=lease.attempt,
-        code=error["code"],
-        message=error["message"],
-        outcome=outcome,
-        exc_info=exc if error["code"] == "internal" else None,
-    )
-    deps.ledger.prepare_failed(lease, outcome, delay_ms=delay_ms, reason=reason, data=error)

@@ -146,6 +146,7 @@ def test_109_an_object_that_is_not_there(site: Site) -> None:
 
 
 def test_109_a_bucket_and_a_key_that_are_refused(site: Site) -> None:
+    assert site.store.url(site.key())  # the server is there, the bucket is not
     assert site.fail(site.file(DATA), "s3://no-such-bucket/x") == (109, "not_found")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from orchestrator.states import State
 from tests.e2e.fleet import Fleet
 from tests.e2e.shared import MIB, noise, sha256
 from tests.servers.process import wait_until
@@ -46,3 +47,20 @@ def test_a_worker_without_the_profile_leaves_the_parts_to_the_others(tmp_path: P
         assert len(able.events("part_stored")) == 12
         assert {each["code"] for each in unable.events("part_failed")} <= {"http_client_build_failed"}
         fleet.assert_nothing_is_left(transfer_id)
+
+
+def test_a_secret_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(noise(MIB))
+    with Fleet(tmp_path) as fleet:
+        fleet.worker("w1", threads=2, profile_disk__anything_file=str(tmp_path / "secret"))
+        transfer_id = fleet.client.submit(
+            str(tmp_path / "source"), str(tmp_path / "copy"), source_profile="disk", retry={"wait_seconds": 0.2}
+        )
+        waiting = fleet.wait_state(transfer_id, State.WAITING)
+
+        (tmp_path / "secret").write_text("x")
+        fleet.wait(transfer_id)
+
+        assert waiting.reason == "provider"
+        assert "secret file of profile 'disk' cannot be read" in waiting.error["message"]
+        assert sha256(tmp_path / "copy") == sha256(tmp_path / "source")
