@@ -57,10 +57,10 @@ def test_a_lease_whose_thread_does_not_move_is_not_renewed_and_the_thread_is_tol
 def test_a_process_leaves_when_half_of_its_threads_are_stuck_and_hands_the_others_back(
     world: World, keeper: LeaseKeeper, left: threading.Event
 ) -> None:
-    with ExitStack() as busy, ExitStack() as stack:
-        (moving,) = held(keeper, leased(world, 1), busy)
+    with ExitStack() as stack, ExitStack() as busy:
         for each in held(keeper, leased_again(world), stack):
             each.touched -= LONG_AGO
+        (moving,) = held(keeper, leased(world, 1), busy)
 
         keeper.renew_once()
         wait_until(lambda: moving.why == "drain", "the thread that still moves is told to hand back")
