@@ -95,8 +95,9 @@ class TransferClient:
     def list(self, *, state: State | str | None = None, limit: int = 100, start: int = 0) -> list[Transfer]:
         """Newest first, at most ``limit`` in ``state``, from position ``start`` of all transfers."""
         found: Transfers = []
+        workers = Fleet(self._ledger).workers()
         while len(found) < limit and (ids := self._ledger.list_ids(start=start, limit=_PAGE)):
-            views = (self._view(each, in_flight=False) for each in self._ledger.records(ids))
+            views = (self._view(each, in_flight=False, workers=workers) for each in self._ledger.records(ids))
             found += [each for each in views if state is None or each.state == state]
             start += len(ids)
         return found[:limit]
@@ -225,7 +226,7 @@ class TransferClient:
         self._admit()
         return State(state)
 
-    def _view(self, record: Record, *, in_flight: bool) -> Transfer:
+    def _view(self, record: Record, *, in_flight: bool, workers: Workers | None = None) -> Transfer:
         fields, plan = record.fields, record.plan
         done = record.number("done_bytes")
         flying = 0
@@ -235,7 +236,7 @@ class TransferClient:
         return Transfer(
             transfer_id=record.transfer_id,
             state=record.state,
-            reason=fields.get("reason", "") or (self._why_idle(record) if in_flight else ""),
+            reason=fields.get("reason", "") or self._why_idle(record, workers),
             source=source,
             destination=destination,
             direction=fields.get("direction", ""),
@@ -249,12 +250,13 @@ class TransferClient:
             ended_at=record.number("ended") / 1000 or None,
         )
 
-    def _why_idle(self, record: Record) -> str:
+    def _why_idle(self, record: Record, workers: Workers | None) -> str:
         """``no_worker`` while nobody serves the queue that the transfer's next message goes to."""
         if record.state not in (State.PREPARING, State.RUNNING, State.COMPLETING):
             return ""
         queue = record.fields.get("q" if record.state is State.RUNNING else "qc", "")
-        return "" if any(serves(worker, queue) for worker in Fleet(self._ledger).workers()) else "no_worker"
+        workers = Fleet(self._ledger).workers() if workers is None else workers
+        return "" if any(serves(worker, queue) for worker in workers) else "no_worker"
 
     def _open(self) -> None:
         if self._closed:

@@ -47,8 +47,8 @@ class RetryBudget(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    prepare_attempts: int = Field(6, ge=1, le=1000)
-    part_attempts: int = Field(6, ge=1, le=1000)
+    prepare_attempts: int = Field(8, ge=1, le=1000)
+    part_attempts: int = Field(15, ge=1, le=1000)
     elapsed_seconds: float = Field(3600.0, gt=0)
     """From the first attempt of a part, prepare or commit; then the transfer fails whatever attempts are left."""
     base_seconds: float = Field(0.2, gt=0, le=60)

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 
 _PR_SET_PDEATHSIG = 1
 
@@ -28,11 +29,15 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ["HAULAGE_PROCESS_POOLS"] = options.pools
     os.environ["HAULAGE_PROCESS_THREADS"] = str(options.threads)
 
+    from celery.platforms import SecurityWarning
+
     from orchestrator.queues import queues_of
     from orchestrator.settings import load_settings
     from workers.app import app
 
     settings = load_settings()
+    # In a container the worker often is root, and takes JSON only: the warning is about pickle.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     app.worker_main(
         [
             "worker",

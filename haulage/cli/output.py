@@ -11,8 +11,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
-from orchestrator.client import Transfer
-from orchestrator.errors import HaulageError, InvalidSpec
+from orchestrator.client import Transfer, TransferClient
+from orchestrator.errors import HaulageError, InvalidSpec, TransferFailed
+from orchestrator.settings import load_settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,7 +23,21 @@ _HINTS = {
     "duplicate": "haulage show ID tells what that transfer does; cancel it or wait for it",
     "destination_exists": "--on-exists overwrite or skip",
     "transfer_not_found": "haulage ls lists the transfers that are known",
+    "file_not_found": "look whether the file is on the machine that the URL names",
+    "checksum_mismatch": "compare the checksum you gave with the one the publisher names",
+    "transport": "haulage retry ID once the other side is back; stored parts are kept",
+    "forbidden": "look at the profile's credentials and permissions",
+    "wait_timeout": "haulage wait ID again; the transfer goes on",
+    "invalid_state": "haulage show ID tells its state",
 }
+
+_REDIS_PATIENCE_SECONDS = 1.0
+"""Somebody sits before the screen: a Redis that is not there is better named soon than waited for."""
+
+
+def open_client() -> TransferClient:
+    """A client for one command."""
+    return TransferClient(load_settings(redis_retry_seconds=_REDIS_PATIENCE_SECONDS))
 
 
 def errors_as_sentences(command: Callable[P, R]) -> Callable[P, R]:
@@ -33,7 +48,8 @@ def errors_as_sentences(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except HaulageError as exc:
-            click.echo(f"{exc.code}: {exc}", err=True)
+            text = f"transfer {exc.transfer_id} failed: {exc.message}" if isinstance(exc, TransferFailed) else exc
+            click.echo(f"{exc.code}: {text}", err=True)
             if hint := _HINTS.get(exc.code):
                 click.echo(f"try: {hint}", err=True)
             sys.exit(2 if isinstance(exc, InvalidSpec) else 1)

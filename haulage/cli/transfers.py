@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from haulage.cli.output import as_dict, errors_as_sentences, human_bytes, line, print_json
-from orchestrator.client import TransferClient
+from haulage.cli.follow import follow
+from haulage.cli.output import as_dict, errors_as_sentences, human_bytes, line, open_client, print_json
 from orchestrator.states import State
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document per line on stdout.")
@@ -48,12 +48,14 @@ def submit(
     given = {name: value for name, value in options.items() if value is not None}
     if headers:
         given["headers"] = dict(_header(each) for each in headers)
-    with TransferClient() as client:
+    with open_client() as client:
         send = client.submit_paused if paused else client.submit
         transfer_id = send(_place(source), _place(destination), **given)
         if wait_for_it:
-            client.wait(transfer_id)
-        print_json({"transfer_id": transfer_id}) if as_json else click.echo(transfer_id)
+            transfer = follow(client, transfer_id)
+            print_json(as_dict(transfer)) if as_json else click.echo(line(transfer))
+        else:
+            print_json({"transfer_id": transfer_id}) if as_json else click.echo(transfer_id)
 
 
 @click.command()
@@ -63,7 +65,7 @@ def submit(
 @errors_as_sentences
 def ls(state: str | None, limit: int, as_json: bool) -> None:
     """List transfers, newest first."""
-    with TransferClient() as client:
+    with open_client() as client:
         for transfer in client.list(state=state, limit=limit):
             print_json(as_dict(transfer)) if as_json else click.echo(line(transfer))
 
@@ -74,7 +76,7 @@ def ls(state: str | None, limit: int, as_json: bool) -> None:
 @errors_as_sentences
 def show(transfer_id: str, as_json: bool) -> None:
     """Show one transfer: state, parts, why it waits, and its failed attempts."""
-    with TransferClient() as client:
+    with open_client() as client:
         transfer, history = client.get(transfer_id), client.history(transfer_id)
     if as_json:
         print_json({**as_dict(transfer), "history": history})
@@ -83,6 +85,8 @@ def show(transfer_id: str, as_json: bool) -> None:
     if transfer.error and not transfer.state.final:
         click.echo(f"  error: {transfer.error.get('code')}: {transfer.error.get('message')}")
     for name, value in transfer.result.items():
+        if value in ("", None):
+            continue
         click.echo(f"  {name}: {human_bytes(value) if name == 'size_bytes' else value}")
     for entry in history:
         detail = entry.get("message", "")
@@ -98,8 +102,8 @@ def show(transfer_id: str, as_json: bool) -> None:
 @errors_as_sentences
 def wait(transfer_id: str, timeout: float | None, as_json: bool) -> None:
     """Wait until a transfer has ended. Exit 0 only if it completed."""
-    with TransferClient() as client:
-        transfer = client.wait(transfer_id, timeout_seconds=timeout)
+    with open_client() as client:
+        transfer = follow(client, transfer_id, timeout_seconds=timeout)
         print_json(as_dict(transfer)) if as_json else click.echo(line(transfer))
 
 
@@ -109,7 +113,7 @@ def wait(transfer_id: str, timeout: float | None, as_json: bool) -> None:
 @errors_as_sentences
 def events(transfer_id: str, after: str) -> None:
     """Print events as JSON, one per line, past ones first, until the transfer has ended."""
-    with TransferClient() as client:
+    with open_client() as client:
         for event in client.events(transfer_id, after=after):
             print_json({"position": event.position, "kind": event.kind, "at_ms": event.at_ms, **event.data})
 
@@ -120,7 +124,7 @@ def _steering(action: str, text: str) -> click.Command:
     @json_option
     @errors_as_sentences
     def command(transfer_id: str, as_json: bool) -> None:
-        with TransferClient() as client:
+        with open_client() as client:
             state = getattr(client, action)(transfer_id)
         print_json({"transfer_id": transfer_id, "state": state}) if as_json else click.echo(state)
 

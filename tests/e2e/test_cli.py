@@ -83,7 +83,8 @@ def test_submit_and_wait_in_one_with_paths_as_the_shell_has_them(site: Site) -> 
     done = shell(site, "submit", "--wait", "--json", "in.bin", "sub/", cwd=site.folder)
 
     assert (done.code, done.err) == (0, "")
-    assert list(done.json) == ["transfer_id"]
+    assert done.json["transfer_id"] == site.client.list(limit=1)[0].transfer_id
+    assert (done.json["state"], done.json["progress"]["parts_done"]) == ("completed", 1)
     assert (site.folder / "sub" / "in.bin").read_bytes() == DATA
 
 
