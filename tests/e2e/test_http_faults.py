@@ -19,13 +19,17 @@ pytest_plugins = ["tests.e2e.calm"]
 PART = 64 * KIB
 DATA = noise(3 * PART + 1000)
 OTHER = noise(len(DATA) + 1)[1:]
-PATH = "/object.bin"
 IN_PART_2 = {"method": "GET", "ranged": True, "after": 1}
+
+
+def path_of(site: Site) -> str:
+    """Each test has a URL of its own: parts of a transfer that has failed may still be read while the next one runs."""
+    return f"/{site.folder.name}/object.bin"
 
 
 def arrives(site: Site, **options: Any) -> Path:
     target = site.folder / "target.bin"
-    site.run(site.web.base + PATH, target, part_size=PART, **options)
+    site.run(site.web.base + path_of(site), target, part_size=PART, **options)
     assert target.read_bytes() == DATA
     assert partial_files(site.folder) == []
     return target
@@ -33,7 +37,7 @@ def arrives(site: Site, **options: Any) -> Path:
 
 def fails(site: Site, **options: Any) -> tuple[int, str]:
     target = site.folder / "target.bin"
-    ended = site.fail(site.web.base + PATH, target, part_size=PART, **options)
+    ended = site.fail(site.web.base + path_of(site), target, part_size=PART, **options)
     assert not target.exists()
     return ended
 
@@ -59,14 +63,14 @@ PASSING = {
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_a_fault_that_passes_is_retried_and_the_bytes_are_right(site: Site, fault: dict[str, Any]) -> None:
-    site.web.serve(PATH, DATA)
-    site.web.fault(PATH, times=1, **IN_PART_2, **fault)
+    site.web.serve(path_of(site), DATA)
+    site.web.fault(path_of(site), times=1, **IN_PART_2, **fault)
 
     arrives(site)
 
     expected = 4 if "surplus" in fault else 5  # what follows a whole body is dropped with its connection
-    assert len(site.gets(PATH)) == expected
-    assert len(set(site.starts(PATH))) == 4
+    assert len(site.gets(path_of(site))) == expected
+    assert len(set(site.starts(path_of(site)))) == 4
 
 
 LASTING: dict[str, tuple[dict[str, Any], tuple[int, str]]] = {
@@ -92,12 +96,12 @@ LASTING: dict[str, tuple[dict[str, Any], tuple[int, str]]] = {
 def test_a_fault_that_lasts_fails_the_transfer_at_once_and_leaves_no_file(
     site: Site, fault: dict[str, Any], error: tuple[int, str]
 ) -> None:
-    site.web.serve(PATH, DATA)
-    site.web.fault(PATH, **IN_PART_2, **fault)
+    site.web.serve(path_of(site), DATA)
+    site.web.fault(path_of(site), **IN_PART_2, **fault)
 
     assert fails(site, parts_in_flight=1) == error
 
-    assert len(site.gets(PATH)) == 2  # nothing that is final is tried again
+    assert len(site.gets(path_of(site))) == 2  # nothing that is final is tried again
 
 
 @pytest.mark.parametrize(
@@ -112,19 +116,19 @@ def test_a_fault_that_lasts_fails_the_transfer_at_once_and_leaves_no_file(
 def test_a_fault_outlasts_the_retries_of_its_part_only(
     site: Site, fault: dict[str, Any], error: tuple[int, str]
 ) -> None:
-    site.web.serve(PATH, DATA)
-    site.web.fault(PATH, **IN_PART_2, **fault)
+    site.web.serve(path_of(site), DATA)
+    site.web.fault(path_of(site), **IN_PART_2, **fault)
 
     assert fails(site, parts_in_flight=1, retry={**QUICK_RETRY, "part_attempts": 3}) == error
 
-    counts = Counter(site.starts(PATH))
+    counts = Counter(site.starts(path_of(site)))
     assert counts[0] == 1  # each part has its own attempts
     assert max(counts.values()) == 3
 
 
 def test_as_many_faults_as_there_are_retries_are_survived(site: Site) -> None:
-    site.web.serve(PATH, DATA)
-    site.web.fault(PATH, status=503, times=2, **IN_PART_2)
+    site.web.serve(path_of(site), DATA)
+    site.web.fault(path_of(site), status=503, times=2, **IN_PART_2)
 
     arrives(site, parts_in_flight=1, retry={**QUICK_RETRY, "part_attempts": 3})
 
@@ -132,12 +136,12 @@ def test_as_many_faults_as_there_are_retries_are_survived(site: Site) -> None:
 @pytest.mark.parametrize("form", ["seconds", "date"])
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 def test_nobody_comes_back_before_retry_after(site: Site, form: str, method: str) -> None:
-    site.web.serve(PATH, DATA)
+    site.web.serve(path_of(site), DATA)
     text = "1" if form == "seconds" else formatdate(time.time() + 2, usegmt=True)
-    site.web.fault(PATH, method=method, status=429, headers={"Retry-After": text}, times=1)
+    site.web.fault(path_of(site), method=method, status=429, headers={"Retry-After": text}, times=1)
 
     target = site.folder / "target.bin"
-    site.run(site.web.base + PATH, target, part_size=len(DATA))
+    site.run(site.web.base + path_of(site), target, part_size=len(DATA))
 
     refused, after = [each for each in site.web.requests if each.method == method][:2]
     assert refused.status == 429
@@ -147,9 +151,9 @@ def test_nobody_comes_back_before_retry_after(site: Site, form: str, method: str
 
 
 def test_a_source_that_changes_between_two_parts_fails_and_is_never_mixed(site: Site) -> None:
-    with changing_server(honest=True) as web:
+    with changing_server(site, honest=True) as web:
         target = site.folder / "target.bin"
-        ended = site.fail(web.base + PATH, target, part_size=PART, parts_in_flight=1)
+        ended = site.fail(web.base + path_of(site), target, part_size=PART, parts_in_flight=1)
 
     assert ended == (114, "source_changed")
     assert not target.exists()
@@ -157,42 +161,42 @@ def test_a_source_that_changes_between_two_parts_fails_and_is_never_mixed(site: 
 
 @pytest.mark.parametrize("honest", [True, False], ids=["If-Match honoured", "If-Match ignored"])
 def test_with_restart_a_changed_source_is_fetched_anew_as_a_whole(site: Site, honest: bool) -> None:
-    with changing_server(honest=honest) as web:
+    with changing_server(site, honest=honest) as web:
         target = site.folder / "target.bin"
-        site.run(web.base + PATH, target, part_size=PART, parts_in_flight=1, on_source_change="restart")
+        site.run(web.base + path_of(site), target, part_size=PART, parts_in_flight=1, on_source_change="restart")
 
     assert target.read_bytes() == OTHER
     assert partial_files(site.folder) == []
 
 
-def changing_server(*, honest: bool) -> RangeServer:
+def changing_server(site: Site, *, honest: bool) -> RangeServer:
     """Serves DATA until the first part was fetched, and OTHER, of the same size and another ETag, from then on."""
 
     def swap(request: Request) -> None:
-        if request.method == "GET" and server.objects[PATH].content is DATA:
-            server.serve(PATH, OTHER, etag='"other"')
+        if request.method == "GET" and server.objects[path_of(site)].content is DATA:
+            server.serve(path_of(site), OTHER, etag='"other"')
 
     server = RangeServer(log=swap)
-    server.serve(PATH, DATA, etag='"one"')
+    server.serve(path_of(site), DATA, etag='"one"')
     if not honest:
-        server.fault(PATH, ignore_conditions=True)
+        server.fault(path_of(site), ignore_conditions=True)
     return server
 
 
 def test_a_server_that_ignores_if_match_is_found_out_by_its_etag(site: Site) -> None:
-    with changing_server(honest=False) as web:
+    with changing_server(site, honest=False) as web:
         target = site.folder / "target.bin"
-        ended = site.fail(web.base + PATH, target, part_size=PART, parts_in_flight=1)
+        ended = site.fail(web.base + path_of(site), target, part_size=PART, parts_in_flight=1)
 
     assert ended == (114, "source_changed")
     assert not target.exists()
 
 
 def test_a_part_that_fails_for_good_keeps_the_others_for_a_retry(site: Site) -> None:
-    site.web.serve(PATH, DATA)
-    fault = site.web.fault(PATH, status=403, **IN_PART_2)
+    site.web.serve(path_of(site), DATA)
+    fault = site.web.fault(path_of(site), status=403, **IN_PART_2)
     target = site.folder / "target.bin"
-    transfer_id = site.submit(site.web.base + PATH, target, part_size=PART, parts_in_flight=1)
+    transfer_id = site.submit(site.web.base + path_of(site), target, part_size=PART, parts_in_flight=1)
     site.fleet.wait_state(transfer_id, State.FAILED)
     fault.times = 0
 
@@ -200,4 +204,4 @@ def test_a_part_that_fails_for_good_keeps_the_others_for_a_retry(site: Site) -> 
     site.fleet.wait(transfer_id)
 
     assert target.read_bytes() == DATA
-    assert site.starts(PATH).count(0) == 1
+    assert site.starts(path_of(site)).count(0) == 1
