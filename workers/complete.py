@@ -32,6 +32,7 @@ from providers.errors import (
     ProviderError,
     SourceChanged,
     SourceMissing,
+    Stalled,
     StopRequested,
     UploadNotFound,
 )
@@ -73,7 +74,9 @@ def run_complete(deps: Deps, transfer_id: str, round_no: int) -> None:
         except PartsLost as lost:
             _send_again(deps, lease, record, lost)
         except Exception as exc:
-            if not (held.stopped.is_set() or isinstance(exc, StopRequested)):
+            if held.why == "stalled":
+                _failed(deps, lease, record, Stalled("nothing moved for too long"))
+            elif not (held.stopped.is_set() or isinstance(exc, StopRequested)):
                 _failed(deps, lease, record, exc)
             elif held.why == "drain":
                 deps.ledger.complete_done(lease, "handed_back", data={})

@@ -29,6 +29,7 @@ from providers.errors import (
     InvalidValue,
     LengthUnknown,
     SourceChanged,
+    Stalled,
     StopRequested,
     UploadNotFound,
 )
@@ -69,7 +70,9 @@ def run_prepare(deps: Deps, transfer_id: str, epoch: int) -> None:
             result = {"skipped": True, "size_bytes": skipped.stat.size_bytes}
             deps.ledger.prepare_failed(lease, "done", data=result)
         except Exception as exc:
-            if not (held.stopped.is_set() or isinstance(exc, StopRequested)):
+            if held.why == "stalled":
+                _failed(deps, lease, record, Stalled("nothing moved for too long"))
+            elif not (held.stopped.is_set() or isinstance(exc, StopRequested)):
                 _failed(deps, lease, record, exc)
             elif held.why == "drain":
                 deps.ledger.prepare_failed(lease, "handed_back", data={})

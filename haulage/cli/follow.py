@@ -25,9 +25,10 @@ def follow(client: TransferClient, transfer_id: str, *, timeout_seconds: float |
             try:
                 return client.wait(transfer_id, timeout_seconds=left)
             except WaitTimeout:
+                transfer = client.get(transfer_id)
                 if deadline is not None and time.monotonic() >= deadline:
-                    raise
-            transfer = client.get(transfer_id)
+                    text = f"transfer {transfer_id} is still {transfer.state} after {timeout_seconds:g} s"
+                    raise WaitTimeout(text) from None
             text = _state(transfer)
             if live:
                 click.echo(f"\r\x1b[K{transfer_id} {text}  {_progress(meter, transfer)}", nl=False, err=True)

@@ -268,3 +268,12 @@ def test_output_that_nobody_reads_is_no_traceback(site: Site) -> None:
         talk = process.stderr.read()
 
     assert "Traceback" not in talk
+
+
+def test_a_wait_that_ends_too_early_names_the_time_it_was_given(site: Site) -> None:
+    transfer_id = site.client.submit_paused(str(site.file(DATA)), str(site.folder / "later.bin"))
+
+    done = shell(site, "wait", "--timeout", "0.7", transfer_id)
+
+    assert (done.code, done.out) == (1, "")
+    assert f"transfer {transfer_id} is still paused after 0.7 s" in done.err
