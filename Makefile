@@ -49,7 +49,7 @@ bench: setup
 # The versions of the run-time lock are those the tests ran with.
 lock: setup
 	$(COMPILE) --group build --output-file requirements-build.lock
-	$(COMPILE) --all-extras --group dev --constraint requirements-build.lock pyproject.toml --output-file requirements-dev.lock
+	$(COMPILE) --all-extras --group dev --group docs --constraint requirements-build.lock pyproject.toml --output-file requirements-dev.lock
 	$(COMPILE) --extra all --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
 
 # The virtual environment stays: rm -r .venv starts afresh.
