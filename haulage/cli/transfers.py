@@ -147,14 +147,7 @@ def _header(text: str) -> tuple[str, str]:
     return name, value
 
 
-COMMANDS = (
-    submit,
-    ls,
-    show,
-    wait,
-    events,
-    _steering("pause", "Pause a transfer; its parts are handed back and what is stored stays."),
-    _steering("resume", "Queue a paused transfer again."),
-    _steering("cancel", "Cancel a transfer and remove what it stored so far."),
-    _steering("retry", "Queue a failed transfer again; stored parts are kept."),
-)
+pause = _steering("pause", "Pause a transfer; its parts are handed back and what is stored stays.")
+resume = _steering("resume", "Queue a paused transfer again.")
+cancel = _steering("cancel", "Cancel a transfer and remove what it stored so far.")
+retry = _steering("retry", "Queue a failed transfer again; stored parts are kept.")
