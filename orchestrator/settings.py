@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """The ledger, and unless ``broker_url`` says otherwise also broker and chord results."""
     broker_url: SecretStr | None = None
+    """A Redis of its own for Celery's queues and chord results; it may be emptied without losing a transfer."""
     host: str = Field(default_factory=socket.gethostname, pattern=_HOST)
     """Names this machine: local paths without a host mean this one."""
     shared_roots: Names = ()
@@ -51,33 +52,49 @@ class Settings(BaseSettings):
     roots: Names = ()
     """If set, local paths outside these folders are refused."""
     pools: Names = ("control", "data", "express")
+    """Pools that a worker of this machine serves. Each pool also serves the files of this machine."""
     shards: int = Field(1, ge=1, le=1024)
+    """Parts of the ledger, each with its own hash tag; the same for all clients and workers, and for good."""
     lease_seconds: float = Field(10.0, gt=0, le=3600)
+    """How long a part stays with a worker that no longer answers. The same for the whole fleet."""
     renew_seconds: float = Field(1.0, gt=0, le=60)
+    """How often a worker renews its leases, reports bytes and hears of pause and cancel."""
     sweep_seconds: float = Field(1.0, gt=0, le=60)
+    """How often the sweeper of each worker process looks for what died."""
     quantum_seconds: float = Field(0.5, ge=0, le=60)
     """How long a lane of a large transfer goes on before it queues again; 0 is strictly one part a task."""
     quantum_above_parts: int = Field(1000, ge=0)
     """Transfers of up to this many parts run one part a task, whatever the quantum."""
     upload_slots: int = Field(32, ge=1)
+    """Uploads at work at once, over the whole fleet; more wait in the queue."""
     download_slots: int = Field(32, ge=1)
+    """Downloads at work at once, over the whole fleet."""
     copy_slots: int = Field(32, ge=1)
+    """Copies between stores at work at once, over the whole fleet."""
     queue_capacity: int = Field(100_000, ge=1)
     """Queued transfers per direction; one more is refused at once (111)."""
     parts_in_flight: int = Field(8, ge=1, le=1024)
+    """Parts of one transfer that move at once, over all workers, unless the transfer says otherwise."""
     max_deaths: int = Field(4, ge=1)
     """A part whose worker process died this often under it is parked and fails the transfer."""
     retention_seconds: int = Field(7 * 86400, ge=1)
     """How long an ended transfer can still be shown, and an idempotency key is remembered."""
     connect_seconds: float = Field(5.0, gt=0)
+    """Time-out of a connection's start, TLS included."""
     read_seconds: float = Field(30.0, gt=0)
+    """Time-out of one read; there is no limit on a whole request."""
     minimum_bytes_per_second: int = Field(1024, ge=0)
+    """A part that is slower than this over ``stall_seconds`` is given back and tried again; 0 never."""
     stall_seconds: float = Field(30.0, gt=0)
+    """Seconds without a byte, or below the minimum rate, after which a part is given back."""
     redis_retry_seconds: float = Field(10.0, ge=0)
+    """How long a call waits for a Redis that does not answer, before error 112."""
     profiles: dict[str, dict[str, str]] = Field(default_factory=dict, repr=False)
     """Profiles from the TOML file: ``[profiles.NAME]``. Environment: ``HAULAGE_PROFILE_NAME__KEY=value``."""
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    """``DEBUG`` also logs each part of a large transfer."""
     log_format: str = Field("json", pattern="^(json|console)$")
+    """``json`` for machines, one object per line; ``console`` for people."""
 
     @field_validator("redis_url", "broker_url")
     @classmethod

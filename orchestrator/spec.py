@@ -70,32 +70,49 @@ class TransferSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
     source: str = Field(repr=False)
+    """URL, or a plain path on the machine that submits. A signed query is kept in the ledger and shown nowhere."""
     destination: str = Field(repr=False)
+    """URL or path; with a slash at its end a folder, in which the source decides on the name, made safe."""
     source_profile: str | None = Field(None, max_length=63)
+    """Name of the credentials for the source; default: the profile called like the scheme, if there is one."""
     destination_profile: str | None = Field(None, max_length=63)
+    """Name of the credentials for the destination, with the same default."""
     on_exists: OnExists | None = None
     """Default: ``fail`` for files, what the store does (replace) for objects."""
     on_source_change: Literal["fail", "restart"] = "fail"
+    """A source that changes in mid-transfer fails it, or ``restart`` begins anew; never a mixture."""
     checksum: str | None = None
     """``algo:hex`` with md5, sha1, sha256 or sha512: what the whole object must hash to."""
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     """Sent to an HTTP source or destination. Secrets belong into a profile; these live in the ledger."""
     method: str | None = None
+    """Verb for HTTP: GET or POST of a source, PUT, POST or PATCH of a destination."""
     accept: str | None = None
+    """``Accept`` header of an HTTP source."""
     user_agent: str | None = None
+    """``User-Agent`` header, for HTTP."""
     size_bytes: Bytes | None = Field(None, ge=0)
+    """Size of the source, if known: it saves the question where the server answers it badly."""
     retry: RetryBudget = RetryBudget()
+    """How often and how long faults are retried; see RetryBudget."""
     parts_in_flight: int | None = Field(None, ge=1, le=1024)
+    """Parts that move at once, over all workers; default: the setting of that name."""
     part_size: Bytes | None = Field(None, ge=1)
+    """Default: clamp(size / 2000, 8 MiB, 64 MiB), raised until the destination's limit of parts is kept."""
     copy_mode: Literal["auto", "relay", "server"] = Field("auto", alias="copy")
+    """``auto`` lets a store copy by itself where it can, ``relay`` never, ``server`` fails where it cannot."""
     keep_partial: bool = False
     """Cancel leaves the temporary file or multipart upload in place."""
     preallocate: Literal["auto", "full", "sparse", "none"] = "auto"
+    """Of a local destination: ``auto`` reserves blocks where that is quick, ``full`` always, ``sparse``, ``none``."""
     ipv6: bool = True
+    """``False``: IPv4 only."""
     reference: str | None = Field(None, max_length=256)
     """The application's own name for this transfer; shown and stored, never read."""
     idempotency_key: str | None = Field(None, min_length=1, max_length=256)
+    """A second submit with the same key and destination answers the id of the first."""
     tenant: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """Whom the transfer is for: shown, stored, and what lists can be narrowed to."""
     priority: int = Field(5, ge=0, le=9)
     """0 goes first. Orders the admission queue; a running transfer is not preempted."""
     not_before: float | None = Field(None, ge=0)
