@@ -48,12 +48,17 @@ class RetryBudget(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     prepare_attempts: int = Field(8, ge=1, le=1000)
+    """Attempts to look at the source and open the upload, and attempts of the commit."""
     part_attempts: int = Field(15, ge=1, le=1000)
+    """Attempts of each part; what a paused or leaving worker hands back is none."""
     elapsed_seconds: float = Field(3600.0, gt=0)
     """From the first attempt of a part, prepare or commit; then the transfer fails whatever attempts are left."""
     base_seconds: float = Field(0.2, gt=0, le=60)
+    """First wait after a failed attempt; it doubles, with jitter."""
     cap_seconds: float = Field(30.0, gt=0, le=3600)
+    """Longest wait that is not asked for by the server."""
     retry_after_cap_seconds: float = Field(300.0, ge=0, le=86400)
+    """Longest wait that a server's Retry-After can ask for."""
     wait_seconds: float = Field(30.0, gt=0, le=86400)
     """How often a waiting transfer looks whether the disk, credential or provider is back."""
 
