@@ -5,9 +5,9 @@ Messages carry ids and numbers. A message that cannot be sent is no failure: the
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-import structlog
 from celery import Celery, chord
 from kombu import Exchange, Queue
 from kombu.exceptions import KombuError
@@ -20,7 +20,8 @@ from orchestrator.queues import pool_queue
 from orchestrator.records import Armed
 from orchestrator.settings import Settings
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())  # an application that set up no logs hears nothing: what is lost is sent again
 
 PREPARE, PART, COMPLETE, ABORT = "haulage.prepare", "haulage.part", "haulage.complete", "haulage.abort"
 
@@ -140,7 +141,7 @@ class Dispatcher:
             with ledger_errors():  # the chord's counters are written without the broker's error handling
                 chord(header, body, app=self.app).apply_async()
         except (KombuError, KombuOperationalError, LedgerUnavailable, OSError) as exc:
-            log.warning("round_not_published", transfer_id=transfer_id, error=type(exc).__name__)
+            log.warning("round_not_published", extra={"transfer_id": transfer_id, "error": type(exc).__name__})
 
     def lane(self, transfer_id: str, epoch: int, round_no: int, lane: int, seq: int, queue: str) -> Any:
         """A lane's next task, as a signature: for the chord, or as the successor of a part task."""
@@ -163,7 +164,8 @@ class Dispatcher:
                 kwargsrepr="{}",
             )
         except (KombuError, KombuOperationalError, OSError) as exc:
-            log.warning("message_not_sent", task=name, transfer_id=str(args[0]), error=type(exc).__name__)
+            what = {"task": name, "transfer_id": str(args[0]), "error": type(exc).__name__}
+            log.warning("message_not_sent", extra=what)
             return False
         return True
 

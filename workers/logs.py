@@ -11,6 +11,9 @@ import structlog
 
 from workers.failures import safe_text
 
+_ORCHESTRATOR_FIELDS = ("transfer_id", "task", "error")
+"""What the orchestrator says through the standard library's ``extra``; fields of other libraries stay out."""
+
 
 def configure_logs(level: str, style: str) -> None:
     """Route structlog and the standard library through one JSON (or console) renderer."""
@@ -39,7 +42,12 @@ def configure_logs(level: str, style: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processor=renderer, foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(), *shared]
+            processor=renderer,
+            foreign_pre_chain=[
+                structlog.stdlib.PositionalArgumentsFormatter(),
+                structlog.stdlib.ExtraAdder(_ORCHESTRATOR_FIELDS),
+                *shared,
+            ],
         )
     )
     root = logging.getLogger()
