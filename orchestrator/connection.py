@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import AuthenticationError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.settings import Settings
+
+_DEFAULT_PORT = 6379
 
 
 def connect(settings: Settings, *, retry_seconds: float | None = None) -> redis.Redis:
@@ -28,18 +32,50 @@ def connect(settings: Settings, *, retry_seconds: float | None = None) -> redis.
         socket_connect_timeout=5,
         socket_keepalive=True,
         health_check_interval=15,
-        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), attempts),
+        retry=_NamingRetry(place_of(settings.redis), attempts),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
         protocol=2,
     )
 
 
+def place_of(url: str) -> str:
+    """``host:port`` or the socket's path: what a person needs to find a server, without its password."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return parts.path
+    host = parts.hostname or "localhost"
+    return f"{f'[{host}]' if ':' in host else host}:{parts.port or _DEFAULT_PORT}"
+
+
+class _NamingRetry(Retry):
+    """Retries as its parent does, and notes on the last error which server it was: redis-py does not always say."""
+
+    def __init__(self, place: str, attempts: int) -> None:
+        super().__init__(ExponentialBackoff(cap=1.0, base=0.05), attempts)
+        self._place = place
+
+    def call_with_retry(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().call_with_retry(*args, **options)
+        except (RedisConnectionError, RedisTimeoutError) as exc:
+            if not hasattr(exc, "__notes__"):  # the outer of two nested calls passes here too
+                exc.add_note(self._place)
+            raise
+
+
 @contextmanager
 def ledger_errors() -> Iterator[None]:
-    """Redis's own errors become LedgerUnavailable, without the URL and its password."""
+    """Redis's own errors become LedgerUnavailable, which names the server without its URL and password."""
     try:
         yield
+    except AuthenticationError as exc:
+        raise LedgerUnavailable(f"{_server(exc)} refused the user name or password") from None
     except (RedisConnectionError, RedisTimeoutError) as exc:
-        raise LedgerUnavailable(f"Redis did not answer: {type(exc).__name__}") from None
+        raise LedgerUnavailable(f"{_server(exc)} did not answer: {type(exc).__name__}") from None
     except RedisError as exc:
         raise LedgerUnavailable(f"Redis refused a move: {type(exc).__name__}: {str(exc)[:200]}") from exc
+
+
+def _server(exc: Exception) -> str:
+    notes = getattr(exc, "__notes__", ())
+    return f"Redis at {notes[0]}" if notes else "Redis"

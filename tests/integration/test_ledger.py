@@ -692,11 +692,12 @@ def test_a_spec_with_a_field_of_a_later_version_is_not_guessed_at(world: World) 
 
 
 def test_a_ledger_that_does_not_answer_is_named_without_its_password() -> None:
-    settings = load_settings(redis_url=f"redis://:hunter2@127.0.0.1:{free_port()}", redis_retry_seconds=0)
+    place = f"127.0.0.1:{free_port()}"
+    settings = load_settings(redis_url=f"redis://:hunter2@{place}", redis_retry_seconds=0)
     with connect(settings) as own, pytest.raises(LedgerUnavailable) as caught:
         Ledger(own, settings).record("s0-abc")
 
-    assert "hunter2" not in str(caught.value)
+    assert str(caught.value) == f"Redis at {place} did not answer: ConnectionError"
     assert caught.value.__cause__ is None
 
 
