@@ -73,7 +73,12 @@ def ledger_errors() -> Iterator[None]:
     except (RedisConnectionError, RedisTimeoutError) as exc:
         raise LedgerUnavailable(f"{_server(exc)} did not answer: {type(exc).__name__}") from None
     except RedisError as exc:
-        raise LedgerUnavailable(f"Redis refused a move: {type(exc).__name__}: {str(exc)[:200]}") from exc
+        raise LedgerUnavailable(refusal(exc)) from exc
+
+
+def refusal(exc: Exception) -> str:
+    """What Redis said to a move that it does not run, such as a full memory."""
+    return f"Redis refused a move: {type(exc).__name__}: {str(exc)[:200]}"
 
 
 def _server(exc: Exception) -> str:

@@ -11,9 +11,9 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
-from orchestrator.connection import ledger_errors
+from orchestrator.connection import ledger_errors, refusal
 from orchestrator.errors import LedgerUnavailable, SubmitFailed
 from orchestrator.moves import Reply, move
 from orchestrator.plan import Plan
@@ -42,6 +42,22 @@ class Submitted:
 
     outcome: str
     transfer_id: str
+
+
+class Request(TypedDict, total=False):
+    """What the move ``submit`` stores, and what it needs to admit. Times are unix milliseconds."""
+
+    destination: Required[str]
+    spec: Required[str]
+    direction: Required[str]
+    priority: Required[int]
+    idempotency: str
+    not_before_ms: int
+    paused: bool
+    control_queue: str
+    tenant: str
+    reference: str
+    keep_partial: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,46 +98,43 @@ class Ledger(LedgerReads):
 
     # Submitting and steering
 
-    def submit(
-        self,
-        transfer_id: str,
-        *,
-        destination: str,
-        spec: str,
-        direction: str,
-        priority: int,
-        idempotency: str = "",
-        not_before_ms: int = 0,
-        paused: bool = False,
-        control_queue: str = _CONTROL_QUEUE,
-        tenant: str = "default",
-        reference: str = "",
-        keep_partial: bool = False,
-    ) -> Submitted:
+    def submit(self, transfer_id: str, **request: Unpack[Request]) -> Submitted:
         """Write the transfer, or say which one is already there. Raises SubmitFailed when Redis may not write it."""
-        args = (
-            destination,
-            idempotency,
-            spec,
-            direction,
-            priority,
-            not_before_ms,
-            int(paused),
-            self.settings.queue_capacity,
-            control_queue,
-            SCHEMA,
-            self._retention_ms,
-            tenant,
-            reference,
-            int(keep_partial),
-        )
         try:
-            reply = self._call("submit", transfer_id, *args)
+            reply = self._call("submit", transfer_id, *self._submit_args(request))
         except LedgerUnavailable as exc:
             if exc.__cause__ is None:  # it did not answer, so calling again may help
                 raise
             raise SubmitFailed(str(exc)) from exc
-        return Submitted(text_of(reply[0]), text_of(reply[1]) if len(reply) > 1 else transfer_id)
+        return _submitted(transfer_id, reply)
+
+    def submit_many(self, requests: Sequence[tuple[str, Request]]) -> list[Submitted | SubmitFailed]:
+        """Write several in one round trip: one answer each. When Redis does not answer, any of them may be written."""
+        calls = [(self.prefix(id_), (id_, *self._submit_args(request))) for id_, request in requests]
+        with ledger_errors():
+            replies = move("submit").many(self.redis, calls, keep_errors=True) if calls else []
+        return [
+            SubmitFailed(refusal(reply)) if isinstance(reply, Exception) else _submitted(id_, reply)
+            for (id_, _), reply in zip(requests, replies, strict=True)
+        ]
+
+    def _submit_args(self, request: Request) -> tuple[str | int, ...]:
+        return (
+            request["destination"],
+            request.get("idempotency", ""),
+            request["spec"],
+            request["direction"],
+            request["priority"],
+            request.get("not_before_ms", 0),
+            int(request.get("paused", False)),
+            self.settings.queue_capacity,
+            request.get("control_queue", _CONTROL_QUEUE),
+            SCHEMA,
+            self._retention_ms,
+            request.get("tenant", "default"),
+            request.get("reference", ""),
+            int(request.get("keep_partial", False)),
+        )
 
     def admit(self) -> list[Message]:
         """Move queued transfers into free slots; answers the ``prepare`` messages to send."""
@@ -141,7 +154,14 @@ class Ledger(LedgerReads):
     def steer(self, transfer_id: str, action: str) -> tuple[str, str]:
         """pause, resume, cancel or retry: (ok | wish | no | gone | dup, state or the other id)."""
         reply = self._call("steer", transfer_id, action, self._retention_ms, new_nonce())
-        return text_of(reply[0]), text_of(reply[1]) if len(reply) > 1 else ""
+        return _steered(reply)
+
+    def steer_many(self, transfer_ids: Sequence[str], action: str) -> list[tuple[str, str] | LedgerUnavailable]:
+        """Steer several in one round trip: one answer each, or the error of the one that Redis refused."""
+        calls = [(self.prefix(each), (each, action, self._retention_ms, new_nonce())) for each in transfer_ids]
+        with ledger_errors():
+            replies = move("steer").many(self.redis, calls, keep_errors=True) if calls else []
+        return [LedgerUnavailable(refusal(r)) if isinstance(r, Exception) else _steered(r) for r in replies]
 
     # Preparing
 
@@ -375,6 +395,14 @@ def _messages(transfer_id: str, flat: Sequence[Reply]) -> Iterable[Message]:
                 yield Message("abort", (transfer_id,), text_of(next(rest)))
             case name:
                 yield Message(name, (), "")
+
+
+def _submitted(transfer_id: str, reply: Reply) -> Submitted:
+    return Submitted(text_of(reply[0]), text_of(reply[1]) if len(reply) > 1 else transfer_id)
+
+
+def _steered(reply: Reply) -> tuple[str, str]:
+    return text_of(reply[0]), text_of(reply[1]) if len(reply) > 1 else ""
 
 
 def _outcome(reply: Reply) -> Outcome:

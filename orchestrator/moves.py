@@ -30,20 +30,32 @@ class Move:
         except NoScriptError:
             return redis.eval(self.text, 1, prefix, *args)
 
-    def many(self, redis: Redis, calls: Sequence[tuple[str, tuple[str | bytes | int | float, ...]]]) -> list[Reply]:
-        """Run several calls in one round trip; each is (prefix, arguments)."""
+    def many(
+        self,
+        redis: Redis,
+        calls: Sequence[tuple[str, tuple[str | bytes | int | float, ...]]],
+        *,
+        keep_errors: bool = False,
+    ) -> list[Reply]:
+        """Run several calls in one round trip; each is (prefix, arguments).
+
+        A call that Redis refuses raises once all have run; with ``keep_errors`` its ResponseError is its reply.
+        """
 
         def send() -> list[Reply]:
             with redis.pipeline(transaction=False) as pipe:
                 for prefix, args in calls:
                     pipe.evalsha(self.digest, 1, prefix, *args)
-                return pipe.execute()
+                return pipe.execute(raise_on_error=not keep_errors)
 
         try:
-            return send()
+            replies = send()
+            if not any(isinstance(each, NoScriptError) for each in replies):
+                return replies
         except NoScriptError:
-            redis.script_load(self.text)
-            return send()
+            pass
+        redis.script_load(self.text)
+        return send()
 
 
 @cache
