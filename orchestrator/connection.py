@@ -25,12 +25,13 @@ def connect(settings: Settings, *, retry_seconds: float | None = None) -> redis.
     budget = settings.redis_retry_seconds if retry_seconds is None else retry_seconds
     # Waits of 0.05, 0.1, ... 1, 1, 1 s: the count that fills the budget.
     attempts = 0 if budget <= 0 else 5 + int(budget)
+    # A Unix socket knows neither a slow start nor keep-alive packets.
+    tcp: dict[str, Any] = {"socket_connect_timeout": 5, "socket_keepalive": True}
     return redis.Redis.from_url(
         settings.redis,
         decode_responses=False,
         socket_timeout=10,
-        socket_connect_timeout=5,
-        socket_keepalive=True,
+        **({} if settings.redis.startswith("unix://") else tcp),
         health_check_interval=15,
         retry=_NamingRetry(place_of(settings.redis), attempts),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],

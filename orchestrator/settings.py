@@ -91,6 +91,12 @@ class Settings(BaseSettings):
     """How long a call waits for a Redis that does not answer, before error 112."""
     profiles: dict[str, dict[str, str]] = Field(default_factory=dict, repr=False)
     """Profiles from the TOML file: ``[profiles.NAME]``. Environment: ``HAULAGE_PROFILE_NAME__KEY=value``."""
+    engine_folder: Path | None = None
+    """Where the one-machine engine keeps its data, log and sockets. Default: ``haulage`` in the user's state folder."""
+    engine_linger_seconds: float = Field(30.0, ge=0)
+    """How long the engine stays when nobody is attached and no kept transfer is live."""
+    engine_processes: int = Field(1, ge=1, le=64)
+    """Processes of the engine that move parts, with 8 threads each."""
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     """``DEBUG`` also logs each part of a large transfer."""
     log_format: str = Field("json", pattern="^(json|console)$")

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Protocol
 
 import structlog
 
@@ -28,10 +30,21 @@ class Role:
     threads: int
 
 
+class Process(Protocol):
+    """What the supervisor needs of a child: a ``subprocess.Popen`` has it."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def send_signal(self, sig: int) -> None: ...
+    def kill(self) -> None: ...
+    def wait(self) -> int: ...
+
+
 @dataclass(slots=True)
 class _Child:
     role: Role
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     started: float = 0.0
     failures: int = 0
     not_before: float = field(default=0.0)
@@ -47,11 +60,17 @@ def plan_roles(pools: tuple[str, ...], processes: int, threads: int) -> list[Rol
 
 
 class Supervisor:
-    """Keeps one process per role. ``run`` blocks until SIGTERM or SIGINT, then drains for ``grace_seconds``."""
+    """Keeps one process per role. ``run`` blocks until SIGTERM or SIGINT, then drains for ``grace_seconds``.
 
-    def __init__(self, roles: list[Role], *, grace_seconds: float = 60.0) -> None:
+    A program with a loop of its own calls ``tend`` from it, and ``drain`` at the end.
+    """
+
+    def __init__(
+        self, roles: list[Role], *, grace_seconds: float = 60.0, start: Callable[[Role], Process] | None = None
+    ) -> None:
         self._children = [_Child(role) for role in roles]
         self._grace = grace_seconds
+        self._start = start or _start
         self._stop = threading.Event()
         self._kill = threading.Event()
 
@@ -60,9 +79,18 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
         while not self._stop.wait(0.2):
-            for child in self._children:
-                self._keep(child)
-        return self._drain()
+            self.tend()
+        return self.drain()
+
+    def tend(self) -> None:
+        """Start what is missing. Never blocks."""
+        for child in self._children:
+            self._keep(child)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids of the children that were started, by the name of their role."""
+        return {child.role.name: child.process.pid for child in self._children if child.process}
 
     def _signalled(self, _number: int, _frame: FrameType | None) -> None:
         if self._stop.is_set():
@@ -80,9 +108,10 @@ class Supervisor:
             child.process, child.not_before = None, now + wait
             log.warning("process_ended", role=child.role.name, exit_code=code, restart_in_seconds=round(wait, 1))
         if now >= child.not_before:
-            child.process, child.started = _start(child.role), now
+            child.process, child.started = self._start(child.role), now
 
-    def _drain(self) -> int:
+    def drain(self) -> int:
+        """Ask all to hand back and leave, wait, kill those that do not. 0 if none had to be killed."""
         running = [child.process for child in self._children if child.process and child.process.poll() is None]
         log.info("draining", processes=len(running), grace_seconds=self._grace)
         for process in running:
