@@ -83,7 +83,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "health_check_interval": 10,
         },
         "result_backend_always_retry": True,
-        "redis_socket_keepalive": True,
+        "redis_socket_keepalive": not settings.broker.startswith("redis+socket://"),  # else it cannot connect
         "redis_backend_health_check_interval": 10,
         "broker_pool_limit": 16,
     }
