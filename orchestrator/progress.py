@@ -57,3 +57,10 @@ class Meter:
             smoothed,
             eta,
         )
+
+
+def finished(progress: Progress, size_bytes: int | None = None) -> Progress:
+    """The last frame of a completed transfer: all is durable, also of what was skipped or had no known size."""
+    total = progress.total_bytes if progress.total_bytes is not None else (size_bytes or progress.durable_bytes)
+    parts = max(progress.part_count, progress.parts_done, 1)
+    return Progress(total, total, total, parts, parts, 0.0, progress.smoothed_bytes_per_second, 0.0)
