@@ -89,6 +89,25 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     }
 
 
+def shown_name(task: str, queue: str) -> str:
+    """What monitors call a task. Parts are told apart by pool and no further: each name is a label of a metric."""
+    if task != PART:
+        return task
+    pool = queue.removeprefix(pool_queue(""))
+    return f"{PART}[{'host' if pool.startswith('host.') else pool}]"
+
+
+def shown_args(task: str, args: tuple[Any, ...]) -> str:
+    """What monitors show of a message's arguments; which part it is, the claim decides later."""
+    match task, args:
+        case "haulage.part", (transfer_id, _epoch, round_no, lane, *_):
+            return f"{transfer_id} round {round_no} lane {lane}"
+        case "haulage.complete", (transfer_id, round_no, *_):
+            return f"{transfer_id} round {round_no}"
+        case _:
+            return str(args[0])
+
+
 class Dispatcher:
     """Sends messages. Every method may lose its message without harm."""
 
@@ -136,7 +155,8 @@ class Dispatcher:
             for number in range(1, armed.lanes + 1)
         ]
         body = self.app.signature(COMPLETE, args=(transfer_id, armed.round_no), immutable=True)
-        body.set(queue=self._queue(control), argsrepr=f"{transfer_id} round {armed.round_no}", kwargsrepr="{}")
+        shown = shown_args(COMPLETE, (transfer_id, armed.round_no))
+        body.set(queue=self._queue(control), argsrepr=shown, kwargsrepr="{}")
         try:
             with ledger_errors():  # the chord's counters are written without the broker's error handling
                 chord(header, body, app=self.app).apply_async()
@@ -145,9 +165,10 @@ class Dispatcher:
 
     def lane(self, transfer_id: str, epoch: int, round_no: int, lane: int, seq: int, queue: str) -> Any:
         """A lane's next task, as a signature: for the chord, or as the successor of a part task."""
-        signature = self.app.signature(PART, args=(transfer_id, epoch, round_no, lane, seq), immutable=True)
-        shown = f"{transfer_id} lane {lane}.{seq}"
-        return signature.set(queue=self._queue(queue), argsrepr=shown, kwargsrepr="{}", ignore_result=True)
+        args = (transfer_id, epoch, round_no, lane, seq)
+        signature = self.app.signature(PART, args=args, immutable=True)
+        shown = {"argsrepr": shown_args(PART, args), "kwargsrepr": "{}", "shadow": shown_name(PART, queue)}
+        return signature.set(queue=self._queue(queue), ignore_result=True, **shown)
 
     def part(self, transfer_id: str, epoch: int, round_no: int, lane: int, seq: int, queue: str) -> None:
         """Send a lane's next task outside a chord."""
@@ -160,8 +181,9 @@ class Dispatcher:
                 args=args,
                 queue=self._queue(queue),
                 ignore_result=True,
-                argsrepr=" ".join(str(each) for each in args),
+                argsrepr=shown_args(name, args),
                 kwargsrepr="{}",
+                shadow=shown_name(name, queue),
             )
         except (KombuError, KombuOperationalError, OSError) as exc:
             what = {"task": name, "transfer_id": str(args[0]), "error": type(exc).__name__}

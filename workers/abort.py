@@ -16,12 +16,15 @@ _FIRST_WAIT_MS, _LONGEST_WAIT_MS = 1_000, 600_000
 ABORT_SECONDS = 120.0
 
 
-def run_abort(deps: Deps, transfer_id: str) -> None:
-    """Clean up once; a failure is tried again by the sweeper, and the transfer stays cancelled."""
+def run_abort(deps: Deps, transfer_id: str) -> str:
+    """Clean up once; answers what came of it, for people.
+
+    A failure is tried again by the sweeper, and the transfer stays cancelled.
+    """
     sent = time.monotonic()
     granted = deps.ledger.abort_claim(transfer_id, deps.process, new_nonce())
     if isinstance(granted, str):
-        return
+        return f"nothing to do ({granted})"
     lease, record = granted
     with deps.keeper.hold(lease, sent=sent) as held:
         held.touch(patience_seconds=ABORT_SECONDS)
@@ -31,8 +34,10 @@ def run_abort(deps: Deps, transfer_id: str) -> None:
                 deps.endpoints.open(record).destination.abort_upload(upload)
             deps.ledger.aborted(lease, fine=True)
             log.info("transfer_cleaned_up", transfer_id=transfer_id)
+            return "cleaned up"
         except Exception as exc:
             error = describe(exc, worker=deps.process, attempt=lease.attempt)
             delay_ms = min(_FIRST_WAIT_MS << min(lease.attempt, 20), _LONGEST_WAIT_MS)
             log.warning("clean_up_failed", transfer_id=transfer_id, code=error["code"], message=error["message"])
             deps.ledger.aborted(lease, fine=False, delay_ms=delay_ms, error=error)
+            return f"{error['code']} (tried again in {delay_ms / 1000:.0f} s)"

@@ -6,7 +6,7 @@ import os
 import random
 import secrets
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from celery import Celery
 
@@ -21,6 +21,7 @@ from orchestrator.settings import Settings, load_settings
 from providers.base import Services
 from workers.endpoints import EndpointCache, Endpoints
 from workers.leases import LeaseKeeper
+from workers.metrics import Metrics, metrics_of_process
 
 _lock = threading.Lock()
 _built: dict[int, Deps] = {}
@@ -39,6 +40,7 @@ class Deps:
     process: str
     info: WorkerInfo
     rng: random.Random
+    metrics: Metrics = field(default_factory=Metrics)
 
     def part_queue(self, ends: Endpoints, plan: Plan) -> str:
         """Where the parts of this transfer run."""
@@ -75,6 +77,7 @@ def build(
         process=process,
         info=info,
         rng=random.SystemRandom(),
+        metrics=metrics_of_process(),
     )
 
 

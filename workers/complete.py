@@ -56,47 +56,58 @@ class PartsLost(Exception):
         self.parts = parts
 
 
-def run_complete(deps: Deps, transfer_id: str, round_no: int) -> None:
-    """Commit once. Called too early it arms a round or leaves; called again it finds the transfer over."""
+def run_complete(deps: Deps, transfer_id: str, round_no: int) -> str:
+    """Commit once; answers what came of it, for people.
+
+    Called too early it arms a round or leaves; called again it finds the transfer over.
+    """
     sent = time.monotonic()
     granted = deps.ledger.complete_claim(transfer_id, round_no, deps.process, new_nonce())
     if isinstance(granted, Armed):
         record = deps.ledger.record(transfer_id)
         deps.dispatcher.round(transfer_id, granted, record.fields["q"], record.fields["qc"])
-        return
+        return f"parts are missing · round {granted.round_no} of {granted.lanes} lanes"
     if isinstance(granted, str):
-        return
+        return f"nothing to do ({granted})"
     lease, record = granted
+    came_of_it = "stopped"
     with deps.keeper.hold(lease, sent=sent) as held:
         held.touch(patience_seconds=COMMIT_SECONDS)
         try:
-            _commit(deps, held, record)
+            came_of_it = _commit(deps, held, record)
+            deps.metrics.committed(time.monotonic() - sent)
         except PartsLost as lost:
-            _send_again(deps, lease, record, lost)
+            came_of_it = _send_again(deps, lease, record, lost)
         except Exception as exc:
             if held.why == "stalled":
-                _failed(deps, lease, record, Stalled("nothing moved for too long"))
+                came_of_it = _failed(deps, lease, record, Stalled("nothing moved for too long"))
             elif not (held.stopped.is_set() or isinstance(exc, StopRequested)):
-                _failed(deps, lease, record, exc)
+                came_of_it = _failed(deps, lease, record, exc)
             elif held.why == "drain":
                 deps.ledger.complete_done(lease, "handed_back", data={})
                 deps.dispatcher.complete(transfer_id, round_no, record.fields["qc"])
+                came_of_it = "handed back (drain)"
+            else:
+                came_of_it = f"stopped ({held.why})"
+                if held.lost:
+                    deps.metrics.lease_lost("commit")
     deps.dispatcher.send_all(deps.ledger.admit())
+    return came_of_it
 
 
-def _send_again(deps: Deps, lease: Lease, record: Record, lost: PartsLost) -> None:
+def _send_again(deps: Deps, lease: Lease, record: Record, lost: PartsLost) -> str:
     """Back to prepare with the lost parts undone; a store that loses them every time is not fed for ever."""
     if lease.attempt >= record.spec.retry.prepare_attempts:
-        _failed(deps, lease, record, UploadNotFound(f"the store lost parts in {lease.attempt} commits"))
-        return
+        return _failed(deps, lease, record, UploadNotFound(f"the store lost parts in {lease.attempt} commits"))
     deps.ledger.undo(lease, lost.parts)
     error = describe(UploadNotFound("the store lost parts: they are sent again"), worker=deps.process)
     deps.ledger.complete_done(lease, "restart", data=error)
     deps.endpoints.forget(lease.transfer_id)
     deps.dispatcher.prepare(lease.transfer_id, lease.epoch + 1, record.fields["qc"])
+    return "the store lost parts: they are sent again"
 
 
-def _commit(deps: Deps, held: Held, record: Record) -> None:
+def _commit(deps: Deps, held: Held, record: Record) -> str:
     ends = deps.endpoints.open(record)
     receipts = deps.ledger.receipts(record)
     missing = set(range(1, ends.plan.part_count + 1)) - {each.number for each in receipts}
@@ -118,7 +129,7 @@ def _commit(deps: Deps, held: Held, record: Record) -> None:
             raise
         ends.destination.abort_upload(ends.upload)
         deps.ledger.complete_done(held.lease, "completed", data={"skipped": True})
-        return
+        return "skipped: the destination exists"
     _expect_checksum_after(held, ends, existed=record.number("existed") == 1)
     result: dict[str, Any] = {
         "size_bytes": sum(each.size_bytes for each in receipts),
@@ -130,6 +141,7 @@ def _commit(deps: Deps, held: Held, record: Record) -> None:
     }
     state = deps.ledger.complete_done(held.lease, "completed", data=result)
     log.info("transfer_completed", transfer_id=record.transfer_id, state=state, size_bytes=result["size_bytes"])
+    return f"{state} · {len(receipts)} parts, {result['size_bytes']} bytes, verified by {result['verified']}"
 
 
 def _check_store(ends: Endpoints, receipts: Sequence[PartReceipt]) -> None:
@@ -271,7 +283,7 @@ def _verified_by(ends: Endpoints, stat: ObjectStat, crc: int | None) -> str:
     return "etag" if stat.etag else "size"
 
 
-def _failed(deps: Deps, lease: Lease, record: Record, exc: Exception) -> None:
+def _failed(deps: Deps, lease: Lease, record: Record, exc: Exception) -> str:
     budget = budget_of(record)
     restart = isinstance(exc, SourceChanged) and record.spec.on_source_change == "restart"
     step = Step("commit_failed", "failed", "qc", budget.prepare_attempts, budget)
@@ -281,6 +293,7 @@ def _failed(deps: Deps, lease: Lease, record: Record, exc: Exception) -> None:
     )
     if state == "failed" and isinstance(exc, ChecksumMismatch):
         _drop_bad(deps, record)
+    return verdict.text
 
 
 def _drop_bad(deps: Deps, record: Record) -> None:

@@ -9,9 +9,9 @@ import structlog
 
 from orchestrator.ledger import new_nonce
 from orchestrator.reading import planned_bytes
-from orchestrator.records import Later, Lease, Outcome
+from orchestrator.records import Claim, Full, Later, Lease, Outcome, Stop
 from orchestrator.spec import RetryBudget
-from providers.base import PartReceipt
+from providers.base import Part, PartReceipt
 from providers.errors import (
     CredentialExpired,
     SourceChanged,
@@ -23,6 +23,7 @@ from workers.bootstrap import Deps
 from workers.copy import move_part
 from workers.endpoints import Endpoints
 from workers.leases import Held
+from workers.rows import LaneRow
 from workers.stream import move_stream
 from workers.verdict import Step, pass_verdict
 
@@ -50,11 +51,15 @@ class Ended:
     queue: str = ""
 
 
-def run_lane(deps: Deps, ticket: Ticket, *, in_chord: bool) -> Ended:
-    """Move parts until the quantum is used up or nothing is left. Never raises for a transfer's own faults."""
+def run_lane(deps: Deps, ticket: Ticket, row: LaneRow, *, in_chord: bool) -> Ended:
+    """Move parts until the quantum is used up or nothing is left. Never raises for a transfer's own faults.
+
+    ``row`` hears what a monitor shows of it.
+    """
     seq, began, queue = ticket.seq, time.monotonic(), ""
     while True:
         if deps.keeper.draining.is_set():
+            row.why = row.why or "this worker leaves"
             return Ended(seq, queue or _queue_of(deps, ticket))
         sent = time.monotonic()
         claim = deps.ledger.claim(
@@ -68,13 +73,14 @@ def run_lane(deps: Deps, ticket: Ticket, *, in_chord: bool) -> Ended:
         )
         match claim:
             case Lease():
-                done, ends = _move(deps, claim, sent)
+                done, ends = _move(deps, claim, sent, row)
                 seq = claim.next_seq
                 queue = ends.queue if ends else queue
             case Later(wait_ms) if wait_ms <= _SHORT_WAIT_MS:
                 deps.keeper.draining.wait(wait_ms / 1000)
                 continue
             case _:
+                row.why = row.why or _why(claim)
                 return Ended()
         if done.last:
             if not in_chord or done.damaged:
@@ -86,39 +92,68 @@ def run_lane(deps: Deps, ticket: Ticket, *, in_chord: bool) -> Ended:
             return Ended(seq, queue or _queue_of(deps, ticket))
 
 
-def _move(deps: Deps, lease: Lease, sent: float) -> tuple[Outcome, Endpoints | None]:
+def _why(claim: Claim) -> str:
+    """Why a task ended without a part, for people."""
+    match claim:
+        case Later(wait_ms):
+            return f"all that is left waits {wait_ms / 1000:.0f} s"
+        case Full():
+            return "enough lanes are at work"
+        case Stop("ticket" | "round"):
+            return "another message was first"
+        case Stop(state):
+            return f"the transfer is {state}"
+        case _:
+            return "nothing left"
+
+
+def _move(deps: Deps, lease: Lease, sent: float, row: LaneRow) -> tuple[Outcome, Endpoints | None]:
     ends: Endpoints | None = None
     with deps.keeper.hold(lease, sent=sent) as held:
         try:
             ends = deps.endpoints.of(lease.transfer_id, lease.epoch, lease.session_no)
+            row.claimed(lease, ends)
             if lease.member == "0":
-                return _stream(deps, held, ends), ends
+                return _stream(deps, held, ends, row), ends
             began = time.monotonic()
             part = ends.plan.part(lease.part_number)
             receipt = move_part(held, part, ends)
             outcome = deps.ledger.finish(lease, receipt, part.size_bytes)
-            # A line for each of 10,000 parts is noise, and a fifth of what a small part costs.
-            say = log.info if ends.plan.part_count <= deps.settings.quantum_above_parts else log.debug
-            say(
-                "part_stored",
-                **_names(lease),
-                size_bytes=part.size_bytes,
-                duration_ms=int((time.monotonic() - began) * 1000),
-                answer=outcome.answer,
-            )
+            _stored(deps, lease, ends, part, time.monotonic() - began, outcome, row)
             _clean_up_after_cancel(deps, lease, ends, outcome)
             return outcome, ends
         except Exception as exc:
             # A stop beats the fault it made: it ends the wait for a silent server by closing the connection.
             if held.why == "stalled":
-                outcome = _failed(deps, lease, ends, Stalled("no byte moved for too long"))
+                outcome = _failed(deps, lease, ends, Stalled("no byte moved for too long"), row)
             elif held.stopped.is_set() or isinstance(exc, StopRequested):
                 outcome = _hand_back(deps, held)
                 log.info("part_handed_back", **_names(lease), why=held.why, answer=outcome.answer)
+                deps.metrics.part_left(_direction(ends), "lost" if held.lost else "handed_back")
+                row.left(lease, f"handed back ({held.why})")
             else:
-                outcome = _failed(deps, lease, ends, exc)
+                outcome = _failed(deps, lease, ends, exc, row)
         _clean_up_after_cancel(deps, lease, ends, outcome)
         return outcome, ends
+
+
+def _stored(
+    deps: Deps, lease: Lease, ends: Endpoints, part: Part, seconds: float, outcome: Outcome, row: LaneRow
+) -> None:
+    # A line for each of 10,000 parts is noise, and a fifth of what a small part costs.
+    say = log.info if ends.plan.part_count <= deps.settings.quantum_above_parts else log.debug
+    answer = outcome.answer
+    say("part_stored", **_names(lease), size_bytes=part.size_bytes, duration_ms=int(seconds * 1000), answer=answer)
+    if outcome.counted:
+        row.stored(part.number, part.size_bytes, seconds)
+        deps.metrics.part_stored(ends, part.size_bytes, seconds)
+    else:
+        row.left(lease, "stored too late, it did not count")
+        deps.metrics.part_left(_direction(ends), "lost")
+
+
+def _direction(ends: Endpoints | None) -> str:
+    return ends.record.fields.get("direction", "") if ends else ""
 
 
 def _names(lease: Lease) -> dict[str, str | int]:
@@ -131,7 +166,7 @@ def _hand_back(deps: Deps, held: Held) -> Outcome:
     return deps.ledger.release(held.lease, "handed_back")
 
 
-def _failed(deps: Deps, lease: Lease, ends: Endpoints | None, exc: Exception) -> Outcome:
+def _failed(deps: Deps, lease: Lease, ends: Endpoints | None, exc: Exception, row: LaneRow) -> Outcome:
     budget = ends.spec.retry if ends else RetryBudget()
     restart = isinstance(exc, UploadNotFound) or (
         isinstance(exc, SourceChanged) and ends is not None and ends.spec.on_source_change == "restart"
@@ -143,22 +178,27 @@ def _failed(deps: Deps, lease: Lease, ends: Endpoints | None, exc: Exception) ->
     released = deps.ledger.release(
         lease, verdict.outcome, delay_ms=verdict.delay_ms, reason=verdict.reason, error=verdict.error
     )
+    deps.metrics.part_left(_direction(ends), verdict.outcome)
+    row.left(lease, verdict.text)
     if released.state in ("failed", "waiting"):
         deps.dispatcher.send_all(deps.ledger.admit())
     return released
 
 
-def _stream(deps: Deps, held: Held, ends: Endpoints) -> Outcome:
-    outcome = Outcome("ok", "running")
+def _stream(deps: Deps, held: Held, ends: Endpoints, row: LaneRow) -> Outcome:
+    outcome, began = Outcome("ok", "running"), time.monotonic()
 
     def record(receipt: PartReceipt, part_count: int) -> None:
-        nonlocal outcome
+        nonlocal outcome, began
         held.check()
         planned = planned_bytes(ends.plan, receipt.number)
         outcome = deps.ledger.stream_part(held.lease, receipt, planned, part_count=part_count)
         if not outcome.counted:
             held.stop("lost")
             held.check()
+        began, seconds = time.monotonic(), time.monotonic() - began
+        row.stored(receipt.number, receipt.size_bytes, seconds)
+        deps.metrics.part_stored(ends, receipt.size_bytes, seconds)
 
     move_stream(held, ends, record)
     return outcome

@@ -55,32 +55,44 @@ class Skipped(Exception):
         self.stat = stat
 
 
-def run_prepare(deps: Deps, transfer_id: str, epoch: int) -> None:
-    """Prepare a transfer once. A doubled message finds the lease taken or the state moved on, and leaves."""
+def run_prepare(deps: Deps, transfer_id: str, epoch: int) -> str:
+    """Prepare a transfer once; answers what came of it, for people.
+
+    A doubled message finds the lease taken or the state moved on, and leaves.
+    """
     sent = time.monotonic()
     granted = deps.ledger.prepare_lease(transfer_id, epoch, deps.process, new_nonce())
     if isinstance(granted, str):
-        return
+        return f"nothing to do ({granted})"
     lease, record = granted
+    came_of_it = "stopped"
     with deps.keeper.hold(lease, sent=sent) as held:
         held.touch(patience_seconds=SILENT_SECONDS)
         try:
-            _prepare(deps, held, record)
+            came_of_it = _prepare(deps, held, record)
+            deps.metrics.prepared(time.monotonic() - sent)
         except Skipped as skipped:
+            came_of_it = "skipped: the destination exists"
             result = {"skipped": True, "size_bytes": skipped.stat.size_bytes}
             deps.ledger.prepare_failed(lease, "done", data=result)
         except Exception as exc:
             if held.why == "stalled":
-                _failed(deps, lease, record, Stalled("nothing moved for too long"))
+                came_of_it = _failed(deps, lease, record, Stalled("nothing moved for too long"))
             elif not (held.stopped.is_set() or isinstance(exc, StopRequested)):
-                _failed(deps, lease, record, exc)
+                came_of_it = _failed(deps, lease, record, exc)
             elif held.why == "drain":
                 deps.ledger.prepare_failed(lease, "handed_back", data={})
                 deps.dispatcher.prepare(transfer_id, epoch, record.fields["qc"])
+                came_of_it = "handed back (drain)"
+            else:
+                came_of_it = f"stopped ({held.why})"
+                if held.lost:
+                    deps.metrics.lease_lost("prepare")
     deps.dispatcher.send_all(deps.ledger.admit())
+    return came_of_it
 
 
-def _prepare(deps: Deps, held: Held, record: Record) -> None:
+def _prepare(deps: Deps, held: Held, record: Record) -> str:
     lease = held.lease
     ends = deps.endpoints.open(record)
     stat = ends.source.stat()
@@ -119,8 +131,12 @@ def _prepare(deps: Deps, held: Held, record: Record) -> None:
     log.info("transfer_prepared", transfer_id=record.transfer_id, answer=str(armed), **about)
     if isinstance(armed, Armed):
         deps.dispatcher.round(record.transfer_id, armed, queue, record.fields["qc"])
-    elif armed == "complete":
+        count = plan.part_count or "an unknown number of"
+        return f"planned {count} parts · round {armed.round_no} of {armed.lanes} lanes"
+    if armed == "complete":
         deps.dispatcher.complete(record.transfer_id, record.number("round"), record.fields["qc"])
+        return "all parts are stored already"
+    return "stopped"
 
 
 def _plan(ends: Endpoints, stat: ObjectStat) -> Plan:
@@ -291,9 +307,10 @@ def lost_parts(ends: Endpoints, upload: UploadId, receipts: list[Any]) -> list[i
     return []
 
 
-def _failed(deps: Deps, lease: Lease, record: Record, exc: Exception) -> None:
+def _failed(deps: Deps, lease: Lease, record: Record, exc: Exception) -> str:
     budget = budget_of(record)
     verdict = pass_verdict(deps, lease, exc, Step("prepare_failed", "fail", "qc", budget.prepare_attempts, budget))
     deps.ledger.prepare_failed(
         lease, verdict.outcome, delay_ms=verdict.delay_ms, reason=verdict.reason, data=verdict.error
     )
+    return verdict.text

@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     pools = tuple(options.pools.split(","))
     os.environ["HAULAGE_PROCESS_POOLS"] = options.pools
     os.environ["HAULAGE_PROCESS_THREADS"] = str(options.threads)
+    os.environ["HAULAGE_PROCESS_NAME"] = options.name
 
     from celery.platforms import SecurityWarning
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ from workers.bootstrap import Deps, deps
 from workers.complete import run_complete
 from workers.lane import Ended, Ticket, run_lane
 from workers.prepare import run_prepare
+from workers.rows import LaneRow, Row
 
 log = structlog.get_logger(__name__)
 
@@ -26,44 +28,49 @@ def register(app: Celery) -> None:
     @app.task(bind=True, name=PART, ignore_result=True, acks_late=False)
     def part(
         self: Task, transfer_id: str, epoch: int, round_no: int, lane: int, seq: int, *_later: Any, **_newer: Any
-    ) -> None:
+    ) -> Row:
         """Move the next part of a lane. Every outcome is a normal return: a failed header would kill the chord."""
         ticket = Ticket(transfer_id, epoch, round_no, lane, seq)
-        in_chord = bool(self.request.chord)
+        in_chord, row = bool(self.request.chord), LaneRow(self.request.id)
         try:
-            ended = run_lane(deps(), ticket, in_chord=in_chord)
+            ended = run_lane(deps(), ticket, row, in_chord=in_chord)
             if ended.successor is not None:
                 _publish_successor(self, deps(), ticket, ended, in_chord=in_chord)
         except (LedgerUnavailable, TransferNotFound) as exc:
             log.warning("lane_left", transfer_id=transfer_id, error=str(exc))
+            row.why = exc.code
         except Exception:
             # The ticket's deadline brings the lane back; the chord must not see a failure.
             log.exception("lane_failed", transfer_id=transfer_id)
+            row.why = "internal"
+        return row
 
     @app.task(name=PREPARE, ignore_result=True, acks_late=True, reject_on_worker_lost=True)
-    def prepare(transfer_id: str, epoch: int, *_later: Any, **_newer: Any) -> None:
+    def prepare(transfer_id: str, epoch: int, *_later: Any, **_newer: Any) -> Row:
         """Look, plan, open the upload, publish the first round."""
-        _guarded(transfer_id, lambda: run_prepare(deps(), transfer_id, epoch))
+        return _guarded(transfer_id, lambda: run_prepare(deps(), transfer_id, epoch))
 
     @app.task(name=COMPLETE, ignore_result=True, acks_late=True, reject_on_worker_lost=True)
-    def complete(transfer_id: str, round_no: int, *_later: Any, **_newer: Any) -> None:
+    def complete(transfer_id: str, round_no: int, *_later: Any, **_newer: Any) -> Row:
         """The chord's body, and what the sweeper sends when a body was lost."""
-        _guarded(transfer_id, lambda: run_complete(deps(), transfer_id, round_no))
+        return _guarded(transfer_id, lambda: run_complete(deps(), transfer_id, round_no))
 
     @app.task(name=ABORT, ignore_result=True, acks_late=True, reject_on_worker_lost=True)
-    def abort(transfer_id: str, *_later: Any, **_newer: Any) -> None:
+    def abort(transfer_id: str, *_later: Any, **_newer: Any) -> Row:
         """Clean up after a cancel."""
-        _guarded(transfer_id, lambda: run_abort(deps(), transfer_id))
+        return _guarded(transfer_id, lambda: run_abort(deps(), transfer_id))
 
 
-def _guarded(transfer_id: str, run: Any) -> None:
+def _guarded(transfer_id: str, run: Callable[[], str]) -> Row:
     """The sweeper repeats what did not happen: a fault here is logged, not retried by Celery."""
     try:
-        run()
+        return Row(run())
     except (LedgerUnavailable, TransferNotFound) as exc:
         log.warning("task_left", transfer_id=transfer_id, error=str(exc))
+        return Row(exc.code)
     except Exception:
         log.exception("task_failed", transfer_id=transfer_id)
+        return Row("internal")
 
 
 def _publish_successor(task: Task, deps: Deps, ticket: Ticket, ended: Ended, *, in_chord: bool) -> None:

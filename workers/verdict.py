@@ -40,6 +40,11 @@ class Verdict:
     reason: str
     error: Described
 
+    @property
+    def text(self) -> str:
+        """For people who look at the task."""
+        return f"{self.error['code']} ({self.outcome})"
+
 
 def pass_verdict(deps: Deps, lease: Lease, exc: Exception, step: Step, *, restart: bool = False) -> Verdict:
     """Retry, wait, give up, leave it to others, or with ``restart`` prepare again."""
@@ -70,6 +75,7 @@ def pass_verdict(deps: Deps, lease: Lease, exc: Exception, step: Step, *, restar
         delay_ms=delay_ms,
         exc_info=exc if error["code"] == "internal" else None,
     )
+    deps.metrics.judged(step.event.removesuffix("_failed"), outcome, code=error["code"], reason=reason)
     return Verdict(outcome, delay_ms, reason, error)
 
 
