@@ -202,7 +202,10 @@ class Ledger(LedgerReads):
         queue: str,
         about: Mapping[str, Any],
     ) -> Armed | str:
-        """Publish the plan and arm the first round; or ``complete`` when nothing is left, ``stop`` when fenced."""
+        """Publish the plan and arm the first round; or ``complete`` when nothing is left, ``stop`` when fenced.
+
+        ``about`` is what the event ``probed`` says of the source, beside the kind of its validator.
+        """
         reply = self._call(
             "prep_done",
             lease.transfer_id,
@@ -214,7 +217,7 @@ class Ledger(LedgerReads):
             parts_in_flight,
             queue,
             int(plan.stream),
-            json.dumps(about),
+            json.dumps({**about, "validator": validator.kind}),
             self.settings.lease_ms,
         )
         return _armed(reply) or text_of(reply[0])

@@ -33,7 +33,9 @@ def _split(value: object) -> object:
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
-_MAY_BE_SECRET = frozenset({"redis_url", "broker_url", "profiles", "source", "destination", "headers"})
+_MAY_BE_SECRET = frozenset(
+    {"redis_url", "broker_url", "notify_broker_url", "profiles", "source", "destination", "headers"}
+)
 
 
 class Settings(BaseSettings):
@@ -45,6 +47,8 @@ class Settings(BaseSettings):
     """The ledger, and unless ``broker_url`` says otherwise also broker and chord results."""
     broker_url: SecretStr | None = None
     """A Redis of its own for Celery's queues and chord results; it may be emptied without losing a transfer."""
+    notify_broker_url: SecretStr | None = None
+    """The broker of applications that ask to be told (``notify``), if it is another: any URL Celery takes."""
     host: str = Field(default_factory=socket.gethostname, pattern=_HOST)
     """Names this machine: local paths without a host mean this one."""
     shared_roots: Names = ()
@@ -97,10 +101,23 @@ class Settings(BaseSettings):
     """How long the engine stays when nobody is attached and no kept transfer is live."""
     engine_processes: int = Field(1, ge=1, le=64)
     """Processes of the engine that move parts, with 8 threads each."""
+    session_factory: str | None = Field(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """``module:function`` that gives workers the ``requests.Session`` whose headers, auth, proxies and adapters to use."""
+    metrics_port: int | None = Field(None, ge=0, le=65535)
+    """Port on which ``haulage worker`` serves Prometheus metrics; 0 is any free one. Default: none."""
+    metrics_host: str = "127.0.0.1"
+    """Address for ``metrics_port``. The metrics name hosts and queues of the fleet, and ask for no password."""
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     """``DEBUG`` also logs each part of a large transfer."""
     log_format: str = Field("json", pattern="^(json|console)$")
     """``json`` for machines, one object per line; ``console`` for people."""
+
+    @field_validator("notify_broker_url")
+    @classmethod
+    def _any_broker(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.match(r"[a-z][a-z0-9+]*://", value.get_secret_value()):
+            raise ValueError("allowed: a URL that Celery takes as a broker, such as redis://host/0 or amqp://host//")
+        return value
 
     @field_validator("redis_url", "broker_url")
     @classmethod
@@ -139,8 +156,12 @@ class Settings(BaseSettings):
     @property
     def broker(self) -> str:
         """The broker's URL as Celery spells it."""
-        url = (self.broker_url or self.redis_url).get_secret_value()
-        return "redis+socket://" + url.removeprefix("unix://") if url.startswith("unix://") else url
+        return _for_celery(self.broker_url or self.redis_url)
+
+    @property
+    def notify_broker(self) -> str:
+        """The URL of the broker that applications are told through."""
+        return _for_celery(self.notify_broker_url or self.broker_url or self.redis_url)
 
     @property
     def lease_ms(self) -> int:
@@ -163,6 +184,11 @@ class Settings(BaseSettings):
         if not values:
             return None
         return Profile(name, dict(_read_secret_file(key, value) for key, value in values.items()))
+
+
+def _for_celery(secret: SecretStr) -> str:
+    url = secret.get_secret_value()
+    return "redis+socket://" + url.removeprefix("unix://") if url.startswith("unix://") else url
 
 
 def load_settings(**overrides: Any) -> Settings:

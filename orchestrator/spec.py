@@ -42,6 +42,30 @@ def _bytes(value: object) -> object:
 Bytes = Annotated[int, BeforeValidator(_bytes)]
 
 
+class Notify(BaseModel):
+    """The application's Celery task that is told when a transfer has ended, and the queue its workers read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]{0,254}$")
+    queue: str = Field("celery", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,126}$")
+
+    @field_validator("queue")
+    @classmethod
+    def _not_ours(cls, value: str) -> str:
+        if value.startswith("haulage."):
+            raise ValueError("allowed: a queue of the application's, not one of Haulage's own")
+        return value
+
+
+def _task_at_queue(value: object) -> object:
+    """``TASK@QUEUE``, or ``TASK`` for Celery's default queue."""
+    if not isinstance(value, str):
+        return value
+    task, at, queue = value.partition("@")
+    return {"task": task, "queue": queue} if at else {"task": task}
+
+
 class RetryBudget(BaseModel):
     """How long a fault is retried: attempts count from 1 and the first try is one of them."""
 
@@ -124,6 +148,9 @@ class TransferSpec(BaseModel):
     """Unix time in seconds before which the transfer stays queued."""
     pool: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,63}$")
     """Pool that moves the parts; default ``data``, or ``express`` for one part, or the pool of the file's host."""
+    notify: Annotated[Notify, BeforeValidator(_task_at_queue)] | None = None
+    """``{"task": name, "queue": name}`` or ``"name@queue"``: a Celery task of the application that is sent
+    ``[transfer_id, outcome]`` when the transfer has ended, at least once, with the same task id each time."""
 
     @field_validator("checksum")
     @classmethod

@@ -10,6 +10,7 @@ from orchestrator.dispatch import Dispatcher
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.fleet import Fleet, serves
 from orchestrator.ledger import Ledger, Message
+from workers.notices import Courier
 
 log = structlog.get_logger(__name__)
 
@@ -18,25 +19,31 @@ _ENOUGH_HINTS = 100
 
 
 class Sweeper:
-    """Runs ``sweep_once`` every ``sweep_seconds``. A thread, because a timer of the worker would delay tasks."""
+    """Runs ``sweep_once`` every ``sweep_seconds``. A thread, because a timer of the worker would delay tasks.
+
+    With it runs the courier, who tells applications that their transfers have ended.
+    """
 
     def __init__(self, ledger: Ledger, dispatcher: Dispatcher, process: str) -> None:
         self._ledger = ledger
         self._dispatcher = dispatcher
         self._fleet = Fleet(ledger)
         self._process = process
+        self._courier = Courier(ledger)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="haulage-sweeper", daemon=True)
 
     def start(self) -> None:
         """Begin sweeping."""
         self._thread.start()
+        self._courier.start()
 
     def close(self) -> None:
         """Stop, and wait for the sweep under way."""
         self._end.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
+        self._courier.close()
 
     def sweep_once(self) -> int:
         """One pass over what is due; answers how many messages were sent."""

@@ -12,12 +12,73 @@ local function get(id, ...) return redis.call('HMGET', key('t', id), ...) end
 local function set(id, ...) redis.call('HSET', key('t', id), ...) end
 local function look_at(id, at) redis.call('ZADD', P .. 'due', 'LT', at, id) end
 
--- Events: one stream per transfer and one for all, both bounded. Readers tell a gap by the first id they can still read.
+-- One worker wakes and looks into the outbox, whichever it is. One ring is enough for any number of notices.
+local function ring()
+  redis.call('DEL', P .. 'bell')
+  redis.call('LPUSH', P .. 'bell', 1)
+end
+-- The application asked to be told: a notice lies in the outbox from the step on that ends the transfer.
+-- It has all it needs, because the record may expire, or live on by a retry, before the notice is taken.
+local function book_notice(id, state)
+  local f = get(id, 'spec', 'epoch', 'error', 'result', 'reference', 'tenant')
+  if not f[1] or not string.find(f[1], '"notify":', 1, true) then return end
+  local fine, spec = pcall(cjson.decode, f[1])
+  if not fine or type(spec.notify) ~= 'table' then return end
+  local name = id .. '.' .. f[2]
+  redis.call('HSET', key('notice', name), 'id', id, 'state', state, 'task', spec.notify.task or '', 'queue', spec.notify.queue or '',
+    'error', state == 'failed' and f[3] or '{}', 'result', state == 'completed' and f[4] or '{}', 'reference', f[5] or '', 'tenant', f[6] or '')
+  redis.call('ZADD', P .. 'outbox', now, name)
+  ring()
+end
+
+-- Events: one stream per transfer and one for all, both bounded; an event has the same position in both. Every kind that
+-- ends a transfer passes here once.
 local function event(id, kind, data)
   local text = data
   if not text or text == '' then text = '{}' end
-  redis.call('XADD', key('e', id), 'MAXLEN', '~', 1000, '*', 'kind', kind, 'at', now, 'data', text)
-  redis.call('XADD', P .. 'events', 'MAXLEN', '~', 100000, '*', 'id', id, 'kind', kind, 'at', now, 'data', text)
+  local at = redis.call('XADD', P .. 'events', 'MAXLEN', '~', 100000, '*', 'id', id, 'kind', kind, 'at', now, 'data', text)
+  local mine = redis.pcall('XADD', key('e', id), 'MAXLEN', '~', 1000, at, 'kind', kind, 'at', now, 'data', text)
+  if type(mine) == 'table' and mine.err then -- somebody removed the stream of all, and the clock went back
+    redis.call('XADD', key('e', id), 'MAXLEN', '~', 1000, '*', 'kind', kind, 'at', now, 'data', text)
+  end
+  if ENDED[kind] then book_notice(id, kind) end
+end
+-- JSON data with more fields.
+local function with(text, more)
+  if not text or text == '' or text == '{}' then return '{' .. more .. '}' end
+  return string.sub(text, 1, -2) .. ',' .. more .. '}'
+end
+local function so_far(id)
+  local f = get(id, 'done_bytes', 'done')
+  return string.format('{"done_bytes":%.0f,"parts_done":%.0f}', num(f[1]), num(f[2]))
+end
+-- The early total: a reader knows the whole and where it goes on before the first part is moved.
+local function tell_started(id)
+  local f = get(id, 'size', 'n', 'part_size')
+  local size = f[1] and f[1] ~= '' and f[1] or 'null'
+  event(id, 'started', with(so_far(id), string.format('"size_bytes":%s,"parts":%.0f,"part_size_bytes":%.0f', size, num(f[2]), num(f[3]))))
+end
+-- Progress is sampled: at most one event in 200 ms and for each hundredth of the whole (a twentieth of what was done,
+-- where the whole is unknown), so that it never pushes other events out of the stream.
+local function progress_is_due(bytes, told_at, told_bytes, size)
+  if now - num(told_at) < 200 then return false end
+  local told = num(told_bytes)
+  local step = size and size ~= '' and num(size) / 100 or told / 20
+  return math.abs(bytes - told) >= step
+end
+local function tell_progress(id, bytes, done)
+  set(id, 'progress_at', now, 'progress_bytes', bytes)
+  event(id, 'progress', string.format('{"done_bytes":%.0f,"parts_done":%.0f}', bytes, done))
+end
+-- Ten thousand parts may fail together: after the first hundred, one event in 10 s. The history has the last attempts.
+local function tell_retrying(id, err, delay)
+  local count = redis.call('HINCRBY', key('t', id), 'retries', 1)
+  if count > 100 and now - num(get(id, 'retrying_at')[1]) < 10000 then return end
+  set(id, 'retrying_at', now)
+  event(id, 'retrying', with(err, string.format('"delay_ms":%.0f', delay)))
+end
+local function tell_waiting(id, err, reason, delay)
+  event(id, 'waiting', with(err, string.format('"reason":"%s","delay_ms":%.0f', reason, delay)))
 end
 
 -- Busy workers hear of a stop at once; if the message is lost, the next renewal tells them.
@@ -194,7 +255,7 @@ local function grant_wish(id, data, retention_ms)
     local epoch = redis.call('HINCRBY', key('t', id), 'epoch', 1)
     set(id, 'state', 'paused', 'reason', '', 'wish', '', 'wake_at', 0)
     leave_admission(id, f[2])
-    event(id, 'paused', '{}')
+    event(id, 'paused', so_far(id))
     shout(id, 'paused', epoch)
     return 'paused'
   end

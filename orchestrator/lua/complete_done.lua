@@ -20,7 +20,7 @@ if outcome == 'failed' then
   return {'ok', 'failed'}
 end
 if outcome == 'restart' then
-  event(id, 'retrying', data)
+  tell_retrying(id, data, 0)
   back_to_prepare(id, 0)
   return {'ok', 'preparing'}
 end
@@ -33,7 +33,7 @@ if outcome == 'wait' then
 end
 if outcome ~= 'handed_back' then
   set(id, 'error', data)
-  event(id, outcome == 'wait' and 'waiting' or 'retrying', data)
+  if outcome == 'wait' then tell_waiting(id, data, reason, delay) else tell_retrying(id, data, delay) end
 end
 look_at(id, now + delay)
 return {'ok', outcome == 'wait' and 'waiting' or 'running'}

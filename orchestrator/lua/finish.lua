@@ -3,7 +3,7 @@
 -- The current token counts whatever the epoch (a part stored during a pause counts), unless the transfer is over.
 -- Answers: ok|again done n damaged state | fenced state | dead state live_leases
 local id, part, token, receipt, size, lease_ms = ARGV[1], num(ARGV[2]), ARGV[3], ARGV[4], num(ARGV[5]), num(ARGV[6])
-local f = get(id, 'state', 'n', 'done', 'damaged', 'solo', 'progress_at', 'waiting_since')
+local f = get(id, 'state', 'n', 'done', 'damaged', 'solo', 'progress_at', 'waiting_since', 'progress_bytes', 'size')
 local state = f[1] or 'gone'
 local bucket, index = key('r', id) .. ':' .. math.floor((part - 1) / 100), (part - 1) % 100
 local mine = owner(id, part)
@@ -29,9 +29,8 @@ if num(f[7]) > 0 then set(id, 'waiting_since', state == 'waiting' and now or 0) 
 local n = num(f[2])
 if ENDED[state] then
   expire_with_record(id, bucket) -- `failed` stays the last event; `retry` finds the part done
-elseif now - num(f[6]) >= 500 or done == n then
-  set(id, 'progress_at', now)
-  event(id, 'progress', '{"done_bytes":' .. bytes .. ',"parts_done":' .. done .. '}')
+elseif done == n or progress_is_due(bytes, f[6], f[8], f[9]) then
+  tell_progress(id, bytes, done)
 end
 if done == n then look_at(id, now + 1000) end -- should the body of the chord be lost
 return {'ok', done, n, num(f[4]), state}

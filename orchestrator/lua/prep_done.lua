@@ -10,8 +10,8 @@ set(id, 'state', 'running', 'reason', '', 'size', ARGV[3], 'part_size', ARGV[4],
   'q', ARGV[8], 'stream', ARGV[9], 'wake_at', 0, 'prep_attempts', 0, 'prep_deaths', 0)
 if not started then set(id, 'started', now) end
 redis.call('HDEL', key('t', id), 'error')
-event(id, started and 'resumed' or 'probed', ARGV[10])
-event(id, 'started', ARGV[10])
+event(id, 'probed', ARGV[10])
+tell_started(id)
 local f = get(id, 'done', 'n', 'epoch', 'round')
 if num(f[2]) > 0 and num(f[1]) >= num(f[2]) then
   set(id, 'damaged', 1)

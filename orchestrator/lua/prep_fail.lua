@@ -21,11 +21,11 @@ if err ~= '{}' then note_attempt(id, err) end
 if outcome == 'wait' then
   set(id, 'state', 'waiting', 'reason', reason, 'waiting_since', waiting_since(id), 'wait_in', 'prepare', 'prep_attempts', 0)
   look_at(id, now) -- the sweeper books when the slot is to be freed
-  event(id, 'waiting', err)
+  tell_waiting(id, err, reason, delay)
 elseif outcome == 'handed_back' then
   redis.call('HINCRBY', key('t', id), 'prep_attempts', -1)
 else
-  event(id, 'retrying', err)
+  tell_retrying(id, err, delay)
 end
 look_at(id, now + delay)
 return {'ok', outcome}

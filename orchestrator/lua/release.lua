@@ -34,10 +34,10 @@ if outcome == 'wait' and state == 'running' then
   set(id, 'state', 'waiting', 'reason', reason, 'error', err, 'waiting_since', waiting_since(id), 'wait_in', part == '0' and 'prepare' or 'run', 'wake_at', now + delay)
   redis.call('DEL', key('k', id)) -- lanes stop at their next claim; the sweeper issues new ones when it wakes
   look_at(id, now) -- the sweeper books when the slot is to be freed
-  event(id, 'waiting', err)
+  tell_waiting(id, err, reason, delay)
   state = 'waiting'
 else
-  if outcome ~= 'handed_back' then event(id, 'retrying', err) end
+  if outcome ~= 'handed_back' then tell_retrying(id, err, delay) end
   -- Queued or preparing since (paused and resumed): whoever prepares next looks at the session anyway.
   local at_work = state == 'running' or state == 'waiting'
   if at_work and (part == '0' or outcome == 'restart') then back_to_prepare(id, delay) return {'ok', 'preparing', live} end

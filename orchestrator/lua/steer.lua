@@ -23,7 +23,7 @@ if action == 'pause' then
   drop_lease(id, 'prep')
   redis.call('DEL', key('k', id))
   shout(id, 'paused', epoch)
-  event(id, 'paused', '{}')
+  event(id, 'paused', so_far(id))
   return done('paused')
 end
 
@@ -41,7 +41,7 @@ if action == 'resume' then
   else
     enqueue(id, f[3], f[4])
   end
-  event(id, 'queued', '{}')
+  event(id, 'resumed', so_far(id))
   return done('queued')
 end
 
@@ -60,7 +60,7 @@ if action == 'retry' then
   for _, part in ipairs(redis.call('ZRANGE', key('b', id), 0, -1)) do redis.call('ZADD', key('b', id), now, part) end
   persist_transfer(id)
   enqueue(id, f[3], f[4])
-  event(id, 'queued', '{}')
+  event(id, 'queued', so_far(id))
   return done('queued')
 end
 

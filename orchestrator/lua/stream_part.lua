@@ -20,7 +20,7 @@ if redis.call('HSET', bucket, index, receipt) == 1 then
   redis.call('HINCRBY', key('t', id), 'done', 1)
   redis.call('HINCRBY', key('t', id), 'done_bytes', size)
 end
-local f = get(id, 'done', 'done_bytes')
+local f = get(id, 'done', 'done_bytes', 'progress_at', 'progress_bytes', 'size')
 if count > 0 then
   set(id, 'n', count, 'size', f[2], 'next', count + 1)
   redis.call('HDEL', key('a', id), '0')
@@ -28,5 +28,5 @@ if count > 0 then
   look_at(id, now + 1000)
 end
 if ENDED[state] then expire_with_record(id, bucket)
-else event(id, 'progress', '{"done_bytes":' .. num(f[2]) .. ',"parts_done":' .. num(f[1]) .. '}') end
+elseif count > 0 or progress_is_due(num(f[2]), f[3], f[4], f[5]) then tell_progress(id, num(f[2]), num(f[1])) end
 return {'ok', num(f[1]), count, 1, state}

@@ -38,7 +38,7 @@ for _, member in ipairs(expired) do
       send('admit')
       return out
     end
-    event(id, 'retrying', note)
+    tell_retrying(id, note, 0)
     if member == '0' and state == 'running' then
       back_to_prepare(id, 0)
       return out
@@ -98,14 +98,14 @@ elseif state == 'waiting' and redis.call('SISMEMBER', P .. 'slots:' .. f[11], id
   epoch = redis.call('HINCRBY', key('t', id), 'epoch', 1)
   set(id, 'state', 'queued', 'reason', '', 'wake_at', 0)
   enqueue(id, f[11], f[12])
-  event(id, 'queued', '{}')
+  event(id, 'queued', so_far(id))
   send('admit')
 elseif state == 'waiting' and f[18] == 'prepare' then
   set(id, 'state', 'preparing', 'reason', '', 'prep_attempts', 0, 'prep_first', now)
   send('prepare', epoch, f[10])
   look(now + lease_ms)
 elseif state == 'running' or state == 'waiting' then
-  if state == 'waiting' then set(id, 'state', 'running', 'reason', '', 'wake_at', 0, 'damaged', 1) event(id, 'started', '{}') end
+  if state == 'waiting' then set(id, 'state', 'running', 'reason', '', 'wake_at', 0, 'damaged', 1) tell_started(id) end
   if n > 0 and done >= n then
     if wake > now then look(wake) else send('complete', round, f[10]) look(now + math.max(lease_ms / 4, 1000)) end
   else

@@ -13,6 +13,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'gone', '-inf', now, 'LIMIT
   redis.call('ZREM', P .. 'all', id)
   redis.call('ZREM', P .. 'gone', id)
 end
+-- Notices that nobody took: their bell was heard by a worker that died, or their queue was away.
+if redis.call('ZRANGEBYSCORE', P .. 'outbox', '-inf', now, 'LIMIT', 0, 1)[1] then ring() end
 local out = {'go', grace, now}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, limit)) do table.insert(out, id) end
 return out
