@@ -125,9 +125,8 @@ def _prepare(deps: Deps, held: Held, record: Record) -> str:
         in_flight = 1
     queue = deps.part_queue(ends, plan)
     about = {"size_bytes": plan.size_bytes, "parts": plan.part_count, "part_size_bytes": plan.part_size_bytes}
-    armed = deps.ledger.prepared(
-        lease, plan, stat.validator, parts_in_flight=in_flight, queue=queue, about={**about, "name": stat.name}
-    )
+    probed = {**about, "name": stat.name, "content_type": stat.content_type, "ranges": stat.accepts_ranges}
+    armed = deps.ledger.prepared(lease, plan, stat.validator, parts_in_flight=in_flight, queue=queue, about=probed)
     log.info("transfer_prepared", transfer_id=record.transfer_id, answer=str(armed), **about)
     if isinstance(armed, Armed):
         deps.dispatcher.round(record.transfer_id, armed, queue, record.fields["qc"])
