@@ -28,6 +28,7 @@ def create_app(settings: Settings) -> Celery:
     app.conf.task_queues = [declared(name) for name in queues_of(settings.host, tuple(settings.pools))]
     app.conf.worker_pool = "threads"
     app.conf.worker_concurrency = 8
+    app.conf.worker_consumer = "workers.consumer:PatientConsumer"
     register(app)
     app.steps["worker"].add(SweeperStep)
     return app

@@ -15,10 +15,12 @@ import psutil
 
 from orchestrator.client import Transfer, TransferClient
 from orchestrator.connection import connect
+from orchestrator.errors import WaitTimeout
 from orchestrator.events import read_events
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.states import State
+from tests.e2e.report import ledger_view, log_tail
 from tests.servers.process import ServerProcess, wait_until
 from tests.servers.valkey import Valkey
 
@@ -177,8 +179,19 @@ class Fleet:
         return process
 
     def wait(self, transfer_id: str, *, seconds: float = PATIENCE_SECONDS) -> Transfer:
-        """Wait for a completed transfer; a failure shows state, error and history."""
-        return self.client.wait(transfer_id, timeout_seconds=seconds)
+        """Wait for a completed transfer. One that does not end tells of its ledger, queues and workers."""
+        try:
+            return self.client.wait(transfer_id, timeout_seconds=seconds)
+        except WaitTimeout as exc:
+            raise WaitTimeout(f"{exc}\n{self.report(transfer_id)}") from None
+
+    def report(self, transfer_id: str) -> str:
+        """What the ledger, the queues and the workers' logs say now."""
+        lines = ledger_view(self.redis.client(), self.ledger.prefix(transfer_id), transfer_id)
+        lines.append(f"messages {self.queued_messages()}")
+        for each in self.workers:
+            lines += log_tail(each.name, each.log_file.read_text("utf-8", "replace"), alive=each.alive)
+        return "\n".join(lines)
 
     def wait_state(self, transfer_id: str, *states: State, seconds: float = PATIENCE_SECONDS) -> Transfer:
         """Wait until the transfer is in one of ``states``."""

@@ -125,6 +125,24 @@ def test_a_killed_redis_costs_what_was_in_flight(route: Route, fleet: Fleet) -> 
     assert_sent_again(route, held, back_at)
 
 
+@pytest.mark.parametrize("route", ["http-local"], indirect=True)
+def test_a_worker_outlives_a_redis_that_dies_while_a_message_waits_for_a_thread(route: Route, fleet: Fleet) -> None:
+    """A message in hand, and room for one more: the worker asks for it, so it meets the loss in two connections."""
+    worker = fleet.worker("w1", threads=2, redis_retry_seconds="0.5")
+    transfer_id = fleet.client.submit(route.source, route.destination, parts_in_flight=3, **route.options)
+    fleet.wait_leased(transfer_id, parts=2)
+    eventually(lambda: fleet.queued_messages() == {"unacked": 1}, "the third lane, fetched and waiting for a thread")
+
+    fleet.redis.kill()
+    eventually(lambda: bool(given_up(worker)), "a part given up without Redis, so that the third lane begins")
+    route.calm()
+    fleet.redis.restart()
+
+    assert_arrived(fleet, route, transfer_id, kills=1)
+    assert worker.alive
+    assert fleet.queued_messages() == {}
+
+
 def given_up(worker: WorkerProcess) -> set[int]:
     """Parts that were stopped, or stored and could not be recorded."""
     return {int(each["part"]) for name in ("part_handed_back", "part_failed") for each in worker.events(name)}
