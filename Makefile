@@ -11,7 +11,7 @@ READY := .venv/.ready
 LOCKS := requirements-build.lock requirements-dev.lock
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(LOCK_ARGS)
 
-.PHONY: setup test lint format demo bench lock clean
+.PHONY: setup test lint format demo bench docs lock clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -45,6 +45,10 @@ demo: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+# A warning is an error: a page that does not build is a page that is wrong. Open build/docs/index.html.
+docs: setup
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --jobs auto docs build/docs
 
 # The versions of the run-time lock are those the tests ran with.
 lock: setup
