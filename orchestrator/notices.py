@@ -15,9 +15,7 @@ from orchestrator.errors import TransferCancelled
 from orchestrator.ledger import Ledger
 from orchestrator.moves import move
 from orchestrator.reading import pairs, text_of
-
-SEND_SECONDS = 30
-"""Whoever claims notices has this long to send them; then others may."""
+from orchestrator.spec import DEFAULT_QUEUE
 
 _FIRST_WAIT_MS, _LONGEST_WAIT_MS = 500, 60_000
 
@@ -52,9 +50,9 @@ class Outbox:
             self._ledger.redis.blpop([f"{prefix}bell" for prefix in self._ledger.prefixes], timeout=seconds)
 
     def claim(self, limit: int = 20) -> list[Notice]:
-        """Notices that are due, ``limit`` of each shard; nobody else gets them for ``SEND_SECONDS``."""
+        """Notices that are due, ``limit`` of each shard; nobody else gets them for two leases."""
         calls: list[tuple[str, tuple[str | bytes | int | float, ...]]] = [
-            (prefix, (SEND_SECONDS * 1000, limit)) for prefix in self._ledger.prefixes
+            (prefix, (2 * self._ledger.settings.lease_ms, limit)) for prefix in self._ledger.prefixes
         ]
         with ledger_errors():
             replies = move("notice_claim").many(self._ledger.redis, calls)
@@ -82,7 +80,7 @@ def _notice(prefix: str, name: str, fields: Mapping[str, str]) -> Notice:
         name=name,
         transfer_id=fields["id"],
         task=fields["task"],
-        queue=fields["queue"],
+        queue=fields["queue"] or DEFAULT_QUEUE,
         tries=int(fields["tries"]),
         outcome=_outcome(fields),
         prefix=prefix,

@@ -42,13 +42,17 @@ def _bytes(value: object) -> object:
 Bytes = Annotated[int, BeforeValidator(_bytes)]
 
 
+DEFAULT_QUEUE = "celery"
+"""What a Celery application reads when it names no queue."""
+
+
 class Notify(BaseModel):
     """The application's Celery task that is told when a transfer has ended, and the queue its workers read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]{0,254}$")
-    queue: str = Field("celery", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,126}$")
+    queue: str = Field(DEFAULT_QUEUE, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,126}$")
 
     @field_validator("queue")
     @classmethod

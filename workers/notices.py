@@ -19,7 +19,7 @@ from orchestrator.settings import Settings
 log = structlog.get_logger(__name__)
 
 _WAIT_SECONDS = 1.0
-_CONNECT_SECONDS = 4
+_CONNECT_SECONDS, _ANSWER_SECONDS = 4, 5
 
 
 class Courier:
@@ -97,7 +97,9 @@ def application(settings: Settings) -> Celery:
     """Speaks to the application's broker as its own Celery would."""
     url = settings.notify_broker
     app = Celery("haulage-notices", broker=url, backend=None, set_as_current=False)
-    options: dict[str, Any] = {"socket_connect_timeout": _CONNECT_SECONDS} if "redis" in url.partition(":")[0] else {}
+    options: dict[str, Any] = {}
+    if url.partition(":")[0] in ("redis", "rediss", "redis+socket"):
+        options = {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": _ANSWER_SECONDS}
     app.conf.update(
         broker_read_url=url,  # these two, because CELERY_BROKER_URL, which is the application's, would win
         broker_write_url=url,
