@@ -19,7 +19,11 @@ from tests.servers.process import wait_until
 from tests.servers.valkey import Valkey
 from workers.notices import Courier
 
-TOLD = {"spec": '{"source":"https://x/?sig=cAnArY","notify":{"task":"app.ended"}}', "reference": "row 7", "tenant": "t"}
+TOLD: dict[str, Any] = {
+    "spec": '{"source":"https://x/?sig=cAnArY","notify":{"task":"app.ended"}}',
+    "reference": "row 7",
+    "tenant": "t",
+}
 NOBODY_ELSE = {"reference": "row 7", "tenant": "t"}
 
 
@@ -213,7 +217,7 @@ def test_notices_of_all_shards_are_found(client: redis.Redis, shared_valkey: Val
         for shard in range(4):
             identity = f"{shard:08x}".ljust(32, "0")
             where = {"destination": identity, "direction": "copy", "priority": 5, "spec": TOLD["spec"]}
-            ledger.steer(ledger.submit(ledger.new_id(identity), **where).transfer_id, "cancel")  # type: ignore[arg-type]
+            ledger.steer(ledger.submit(ledger.new_id(identity), **where).transfer_id, "cancel")
 
         found = Outbox(ledger).claim()
 
