@@ -1,5 +1,10 @@
 """Haulage: distributed, resumable file transfer. ``from haulage import TransferClient`` is the documented import."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 import orchestrator
 import providers
 
@@ -10,28 +15,37 @@ for _package in (orchestrator, providers):
             "rename it or move it off sys.path"
         )
 
-# ruff: noqa: E402 - what hides our packages must be named before their first import fails in a less helpful way
-from orchestrator.client import Transfer, TransferClient
-from orchestrator.errors import (
-    ClientClosed,
-    DuplicateTransfer,
-    HaulageError,
-    InvalidSpec,
-    InvalidState,
-    LedgerUnavailable,
-    QueueFull,
-    TransferCancelled,
-    TransferEnded,
-    TransferFailed,
-    TransferNotFound,
-    WaitTimeout,
-)
-from orchestrator.events import Event
-from orchestrator.progress import Progress
-from orchestrator.settings import Settings
-from orchestrator.states import State
+if TYPE_CHECKING:
+    from haulage.aio import AsyncTransferClient
+    from haulage.client import TransferClient
+    from haulage.records import TransferRecord, status_number
+    from orchestrator.errors import (
+        ClientClosed,
+        DuplicateTransfer,
+        HaulageError,
+        InvalidSpec,
+        InvalidState,
+        LedgerUnavailable,
+        QueueFull,
+        SubmitFailed,
+        TransferCancelled,
+        TransferEnded,
+        TransferFailed,
+        TransferNotFound,
+        WaitTimeout,
+    )
+    from orchestrator.events import Event
+    from orchestrator.listeners import Update
+    from orchestrator.progress import Progress
+    from orchestrator.settings import Settings
+    from orchestrator.states import State
+    from orchestrator.steering import BulkResult
+    from orchestrator.submitting import Submission
+    from orchestrator.views import Snapshot, Transfer
 
 __all__ = [
+    "AsyncTransferClient",
+    "BulkResult",
     "ClientClosed",
     "DuplicateTransfer",
     "Event",
@@ -42,12 +56,48 @@ __all__ = [
     "Progress",
     "QueueFull",
     "Settings",
+    "Snapshot",
     "State",
+    "Submission",
+    "SubmitFailed",
     "Transfer",
     "TransferCancelled",
     "TransferClient",
     "TransferEnded",
     "TransferFailed",
     "TransferNotFound",
+    "TransferRecord",
+    "Update",
     "WaitTimeout",
+    "status_number",
 ]
+
+# An import of this package costs next to nothing, and neither Celery nor Redis is loaded before a call needs it.
+_HOME = {
+    "AsyncTransferClient": "haulage.aio",
+    "BulkResult": "orchestrator.steering",
+    "Event": "orchestrator.events",
+    "Progress": "orchestrator.progress",
+    "Settings": "orchestrator.settings",
+    "Snapshot": "orchestrator.views",
+    "State": "orchestrator.states",
+    "Submission": "orchestrator.submitting",
+    "Transfer": "orchestrator.views",
+    "TransferClient": "haulage.client",
+    "TransferRecord": "haulage.records",
+    "Update": "orchestrator.listeners",
+    "status_number": "haulage.records",
+}
+"""Where each name lives; the others are errors."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_HOME.get(name, "orchestrator.errors")), name)
+    globals()[name] = value  # found at once the next time
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,147 +1,147 @@
-"""TransferClient: what an application calls. Safe to share between threads."""
+"""TransferClient: what an application calls. Safe to share between threads, and usable after a fork."""
 
 from __future__ import annotations
 
-import hashlib
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack
 
-from orchestrator.connection import connect
-from orchestrator.dispatch import Dispatcher, make_app
-from orchestrator.errors import (
-    ClientClosed,
-    DuplicateTransfer,
-    InvalidState,
-    LedgerCorrupt,
-    LedgerUnavailable,
-    QueueFull,
-    TransferCancelled,
-    TransferEnded,
-    TransferFailed,
-    TransferNotFound,
-    WaitTimeout,
-)
-from orchestrator.events import FROM_START, Event, follow_events
-from orchestrator.fleet import Fleet, WorkerInfo, check_against_fleet, serves
-from orchestrator.ledger import Ledger
-from orchestrator.progress import Progress
-from orchestrator.queues import control_queue
-from orchestrator.records import Record
+from orchestrator.errors import InvalidSpec, TransferNotFound
+from orchestrator.held import Held
+from orchestrator.selection import Filters, Selection, find_newest
 from orchestrator.settings import Settings, load_settings
-from orchestrator.spec import build_spec, destination_identity, dump_spec
-from orchestrator.states import State
-from providers.schemes import redact
+from orchestrator.spec import Direction
+from orchestrator.steering import BulkResult, Steers, steer_many
+from orchestrator.submitting import (
+    Asked,
+    Item,
+    Place,
+    Submission,
+    ask,
+    ask_many,
+    check_direction,
+    check_fleet,
+    local_place,
+    write_many,
+    write_one,
+)
+from orchestrator.views import Snapshot, Transfer, snapshot_of
+from orchestrator.waiting import wait_for, wait_for_all
 
-_PAGE = 200
-History = list[dict[str, Any]]
-Workers = list[WorkerInfo]
+if TYPE_CHECKING:  # these import Redis, which waits until something is asked of it
+    from orchestrator.events import Event
+    from orchestrator.fleet import WorkerInfo
+    from orchestrator.ledger import Ledger
+    from orchestrator.listeners import Update
 
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """A transfer as it stood when it was read. Times are unix seconds. URLs are shown without their query."""
-
-    transfer_id: str
-    state: State
-    reason: str
-    source: str
-    destination: str
-    direction: str
-    progress: Progress
-    error: dict[str, Any]
-    result: dict[str, Any]
-    tenant: str
-    reference: str
-    created_at: float
-    started_at: float | None
-    ended_at: float | None
-
+__all__ = ["BulkResult", "Snapshot", "Submission", "Transfer", "TransferClient"]
 
 Transfers = list[Transfer]
+Submissions = list[Submission]
+History = list[dict[str, Any]]
+Workers = list["WorkerInfo"]
 
 
-class TransferClient:
-    """Submits transfers and steers them. ``wait`` and ``events`` read the ledger; no Celery result is kept."""
+class TransferClient(Steers):
+    """Submits transfers and steers them. ``wait`` and ``events`` read the ledger; no Celery result is kept.
+
+    Nothing is connected or started before the first call that needs it. Every call may raise LedgerUnavailable (112),
+    and after ``close`` raises ClientClosed (107).
+    """
 
     def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
-        """``overrides`` are fields of Settings, such as ``redis_url``. Nothing is connected yet."""
+        """``overrides`` are fields of Settings, such as ``redis_url``."""
         self.settings = settings or load_settings(**overrides)
-        self._ledger_made: Ledger | None = None
-        self._dispatcher_made: Dispatcher | None = None
-        self._lock = threading.Lock()
-        self._closed = False
+        self._held = Held(self.settings)
 
-    def submit(self, source: str, destination: str, **options: Any) -> str:
+    # Submitting
+
+    def submit(self, source: Place, destination: Place, **options: Any) -> str:
         """Queue a transfer and return its id. ``options`` are fields of TransferSpec.
 
-        Raises InvalidSpec (102) before any I/O, DuplicateTransfer (103), QueueFull (111), LedgerUnavailable (112).
+        Raises InvalidSpec (102) before any I/O, DuplicateTransfer (103), SubmitFailed (104), QueueFull (111).
         With an ``idempotency_key`` that was used before, the id of that transfer.
         """
-        return self._submit(source, destination, options, paused=False)
+        self._held.check_open()
+        return self._submit(ask(self.settings, source, destination, options))
 
-    def submit_paused(self, source: str, destination: str, **options: Any) -> str:
-        """Register a transfer without any I/O; it starts when it is resumed."""
-        return self._submit(source, destination, options, paused=True)
+    def submit_paused(self, source: Place, destination: Place, **options: Any) -> str:
+        """Register a transfer in one call of Redis; nothing else is looked at before it is resumed."""
+        self._held.check_open()
+        return self._write(ask(self.settings, source, destination, options), paused=True)
+
+    def upload(self, path: Place, destination: Place, **options: Any) -> str:
+        """``submit`` of what lies on this fleet's disks or in its memory; a relative path starts at the working folder.
+
+        Raises InvalidSpec that names ``source`` when it lies elsewhere.
+        """
+        return self._submit_as("upload", local_place(path), destination, options)
+
+    def download(self, source: Place, path: Place, **options: Any) -> str:
+        """``submit`` to this fleet's disks or memory. Raises InvalidSpec that names the end which is not so."""
+        return self._submit_as("download", source, local_place(path), options)
+
+    def copy(self, source: Place, destination: Place, **options: Any) -> str:
+        """``submit`` between two stores or servers. Raises InvalidSpec that names the end which is local."""
+        return self._submit_as("copy", source, destination, options)
+
+    def submit_many(self, items: Iterable[Item]) -> Submissions:
+        """Queue many in few round trips: one outcome for each item, in order.
+
+        An item is a mapping with ``source``, ``destination`` and options, or (source, destination[, options]). All are
+        checked before the first is written: raises InvalidSpec with a field such as ``items[3].source``. From then on
+        each item answers for itself, also when Redis goes away in between: see Submission.
+        """
+        self._held.check_open()
+        all_asked = ask_many(self.settings, items)
+        check_fleet(self._ledger, all_asked)
+        outcomes: Submissions = []
+        try:
+            outcomes.extend(write_many(self._ledger, all_asked, self._held.admit))
+        finally:
+            self._held.remember(each.transfer_id for each in outcomes if each.status == "taken")
+        self._held.admit()
+        return outcomes
+
+    # Looking
 
     def get(self, transfer_id: str) -> Transfer:
-        """Raises TransferNotFound (108)."""
-        return self._view(self._ledger.record(transfer_id), in_flight=True)
+        """The transfer now, with the rates since this client last looked at it. Raises TransferNotFound (108)."""
+        from orchestrator.pages import look
 
-    def list(self, *, state: State | str | None = None, limit: int = 100, start: int = 0) -> list[Transfer]:
-        """Newest first, at most ``limit`` in ``state``, from position ``start`` of all transfers."""
-        found: Transfers = []
-        workers = Fleet(self._ledger).workers()
-        while len(found) < limit and (ids := self._ledger.list_ids(start=start, limit=_PAGE)):
-            views = (self._view(each, in_flight=False, workers=workers) for each in self._ledger.records(ids))
-            found += [each for each in views if state is None or each.state == state]
-            start += len(ids)
-        return found[:limit]
+        row = look(self._ledger, [transfer_id]).get(transfer_id)
+        if row is None:
+            raise TransferNotFound(f"no transfer {transfer_id}")
+        return self._held.views.sampled(*row)
 
-    def wait(self, transfer_id: str, *, timeout_seconds: float | None = None) -> Transfer:
-        """Block until the transfer has ended. Raises TransferFailed, TransferCancelled (120), WaitTimeout."""
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        pause = 0.01
-        while True:
-            record = self._ledger.record(transfer_id)
-            if record.state is State.COMPLETED:
-                return self._view(record, in_flight=False)
-            if record.state is State.FAILED:
-                error = record.data("error")
-                raise TransferFailed(
-                    transfer_id, error.get("code", "unknown"), error.get("number", -1), error.get("message", "")
-                )
-            if record.state is State.CANCELLED and record.over:
-                raise TransferCancelled(f"transfer {transfer_id} was cancelled")
-            if deadline is not None and time.monotonic() >= deadline:
-                raise WaitTimeout(f"transfer {transfer_id} is still {record.state} after {timeout_seconds} s")
-            time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
-            pause = min(pause * 1.5, 0.25)
+    def find(self, source: Place, destination: Place, **options: Any) -> Transfer | None:
+        """The newest transfer, in any state, from this source to this destination, whatever query their URLs have.
 
-    def pause(self, transfer_id: str) -> State:
-        """Busy workers stop within a second and hand their parts back. During a commit it is a wish."""
-        return self._steer(transfer_id, "pause")
+        ``options`` that tell objects apart are ``source_profile`` and ``destination_profile``.
+        """
+        self._held.check_open()
+        row = find_newest(self._ledger, ask(self.settings, source, destination, options))
+        return self._held.views.view(*row) if row else None
 
-    def resume(self, transfer_id: str) -> State:
-        """Raises InvalidState (117) unless paused."""
-        return self._steer(transfer_id, "resume")
+    def list(self, *, limit: int = 100, start: int = 0, **filters: Unpack[Filters]) -> Transfers:
+        """Transfers that match every filter, newest first: ``limit`` of them after the first ``start`` that match.
 
-    def cancel(self, transfer_id: str) -> State:
-        """Final. The multipart upload is aborted and the partial file removed, unless ``keep_partial``."""
-        return self._steer(transfer_id, "cancel")
+        ``state`` is one or several. Texts in URLs are searched without their query. Rates are not filled in.
+        """
+        for name, value in (("limit", limit), ("start", start)):
+            if value < 0:
+                raise InvalidSpec(name, value, "0 or more")
+        rows = Selection.of(**filters).rows(self._ledger, page_size=start + limit)
+        return [self._held.views.view(*row) for row in islice(rows, start, start + limit)]
 
-    def retry(self, transfer_id: str) -> State:
-        """Queue a failed transfer again; stored parts are kept."""
-        return self._steer(transfer_id, "retry")
+    def snapshot(self) -> Snapshot:
+        """How many are queued and at work now, of the whole fleet."""
+        from orchestrator.pages import live_now
 
-    def events(self, transfer_id: str, *, after: str = FROM_START) -> Iterator[Event]:
-        """Events from any past position until the transfer has ended."""
-        self._ledger.record(transfer_id)
-        return follow_events(self._ledger, transfer_id, after=after)
+        return snapshot_of(live_now(self._ledger))
 
     def history(self, transfer_id: str) -> History:
         """The latest failed attempts of its parts, newest first."""
@@ -149,22 +149,68 @@ class TransferClient:
 
     def workers(self) -> Workers:
         """Worker processes that live now."""
+        from orchestrator.fleet import Fleet
+
         return Fleet(self._ledger).workers()
 
+    # Following
+
+    def wait(self, transfer_id: str, *, timeout_seconds: float | None = None) -> Transfer:
+        """Block until the transfer has ended. Raises TransferFailed, TransferCancelled (120), WaitTimeout."""
+        return wait_for(self._held, transfer_id, timeout_seconds)
+
+    def wait_all(self, transfer_ids: Sequence[str], *, timeout_seconds: float | None = None) -> Transfers:
+        """Block until all have ended, and answer them in that order, however they ended. Raises WaitTimeout."""
+        return wait_for_all(self._held, transfer_ids, timeout_seconds)
+
+    def events(
+        self,
+        transfer_id: str | None = None,
+        *,
+        after: str = "0",
+        kinds: Collection[str] | None = None,
+        follow: bool = True,
+    ) -> Iterator[Event]:
+        """Events after a position, past ones first: of one transfer until it has ended, or of all without end.
+
+        Without ``follow`` only what is there. An event's ``position`` reads on after it; ``$`` is now. Closing the
+        client ends it with ClientClosed.
+        """
+        return self._events(transfer_id, after=after, kinds=kinds, follow=follow, stop=self._held.stopped)
+
+    def on_progress(
+        self, callback: Callable[[Update], object], transfer_id: str | None = None, *, interval_seconds: float = 0.2
+    ) -> str:
+        """Call ``callback`` with each event and with progress, of one transfer or of all, in a thread of this client.
+
+        Answers the listener's id.
+        """
+        return self._held.listeners.add(callback, transfer_id, interval_seconds=interval_seconds)
+
+    def remove_listener(self, listener_id: str) -> bool:
+        """False: there is no such listener."""
+        return self._held.listeners.remove(listener_id)
+
+    def clear_listeners(self) -> None:
+        """Remove all."""
+        self._held.listeners.clear()
+
+    # Ending
+
     def close(self) -> None:
-        """Give the connections back. Transfers go on: the fleet does not need this process."""
-        with self._lock:
-            self._closed = True
-            ledger, self._ledger_made = self._ledger_made, None
-            dispatcher, self._dispatcher_made = self._dispatcher_made, None
-        if ledger:
-            ledger.redis.close()
-        if dispatcher:
-            dispatcher.app.close()
+        """Deliver what listeners are owed and give the connections back. The fleet goes on with the transfers."""
+        self._held.close()
+
+    def shutdown(self, *, cancel: bool = False) -> None:
+        """``close``; with ``cancel`` first cancel what was submitted by this client, in this process."""
+        if cancel and not self.is_closed:
+            steer_many(self._ledger, self._held.mine(), "cancel")
+            self._held.admit()
+        self.close()
 
     @property
     def is_closed(self) -> bool:
-        return self._closed
+        return self._held.closed
 
     def __enter__(self) -> Self:
         return self
@@ -174,114 +220,49 @@ class TransferClient:
     ) -> None:
         self.close()
 
-    def _submit(self, source: str, destination: str, options: dict[str, Any], *, paused: bool) -> str:
-        self._open()
-        spec, parsed_source, parsed_destination = build_spec(
-            self.settings, source=source, destination=destination, **options
-        )
-        ledger = self._ledger
-        fleet = Fleet(ledger)
-        check_against_fleet(spec, parsed_source, parsed_destination, fleet.workers(), fleet.hosts(), self.settings)
-        identity = destination_identity(spec, parsed_destination)
-        key = spec.idempotency_key
-        answer = ledger.submit(
-            ledger.new_id(identity),
-            destination=identity,
-            spec=dump_spec(spec),
-            direction=spec.direction,
-            priority=spec.priority,
-            idempotency=hashlib.sha256(f"{identity}\0{key}".encode()).hexdigest()[:32] if key else "",
-            not_before_ms=int((spec.not_before or 0) * 1000),
-            paused=paused,
-            control_queue=control_queue(parsed_source, parsed_destination, self.settings),
-            tenant=spec.tenant,
-            reference=spec.reference or "",
-            keep_partial=spec.keep_partial,
-        )
-        if answer.outcome == "dup":
-            raise DuplicateTransfer(answer.transfer_id)
-        if answer.outcome == "full":
-            raise QueueFull(f"{self.settings.queue_capacity} {spec.direction}s are queued already")
-        if answer.outcome == "ok" and not paused:
-            self._admit()
-        return answer.transfer_id
+    def __del__(self) -> None:
+        held: Held | None = getattr(self, "_held", None)  # None: its settings were refused
+        if held and held.in_use:
+            warnings.warn("a TransferClient was dropped without close()", ResourceWarning, source=self, stacklevel=1)
+            held.abandon()
 
-    def _admit(self) -> None:
-        """Start what can start. If Redis goes away just now, the sweeper does it: what was asked for is written."""
-        with suppress(LedgerUnavailable):
-            self._dispatcher.send_all(self._ledger.admit())
-
-    def _steer(self, transfer_id: str, action: str) -> State:
-        ledger = self._ledger
-        answer, state = ledger.steer(transfer_id, action)
-        match answer:
-            case "gone":
-                raise TransferNotFound(f"no transfer {transfer_id}")
-            case "dup":
-                raise DuplicateTransfer(state)
-            case "no" if State(state).final:
-                raise TransferEnded(f"transfer {transfer_id} is {state}: there is nothing to {action}")
-            case "no":
-                raise InvalidState(f"transfer {transfer_id} is {state}: cannot {action}")
-        self._admit()
-        return State(state)
-
-    def _view(self, record: Record, *, in_flight: bool, workers: Workers | None = None) -> Transfer:
-        fields, plan = record.fields, record.plan
-        done = record.number("done_bytes")
-        flying = 0
-        if in_flight and record.state in (State.RUNNING, State.WAITING):
-            flying = sum(received for _, received in self._ledger.in_flight(record.transfer_id).values())
-        source, destination = _shown(record)
-        return Transfer(
-            transfer_id=record.transfer_id,
-            state=record.state,
-            reason=fields.get("reason", "") or self._why_idle(record, workers),
-            source=source,
-            destination=destination,
-            direction=fields.get("direction", ""),
-            progress=Progress(done, done + flying, plan.size_bytes, record.number("done"), plan.part_count),
-            error=record.data("error"),
-            result=record.data("result"),
-            tenant=fields.get("tenant", ""),
-            reference=fields.get("reference", ""),
-            created_at=record.number("created") / 1000,
-            started_at=record.number("started") / 1000 or None,
-            ended_at=record.number("ended") / 1000 or None,
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "a TransferClient is not copied or pickled: share it between threads, or make one from settings"
         )
 
-    def _why_idle(self, record: Record, workers: Workers | None) -> str:
-        """``no_worker`` while nobody serves the queue that the transfer's next message goes to."""
-        if record.state not in (State.PREPARING, State.RUNNING, State.COMPLETING):
-            return ""
-        queue = record.fields.get("q" if record.state is State.RUNNING else "qc", "")
-        workers = Fleet(self._ledger).workers() if workers is None else workers
-        return "" if any(serves(worker, queue) for worker in workers) else "no_worker"
+    def _submit_as(self, direction: Direction, source: Place, destination: Place, options: dict[str, Any]) -> str:
+        self._held.check_open()
+        return self._submit(check_direction(ask(self.settings, source, destination, options), direction))
 
-    def _open(self) -> None:
-        if self._closed:
-            raise ClientClosed("this TransferClient was closed")
+    def _submit(self, asked: Asked) -> str:
+        check_fleet(self._ledger, [asked])
+        return self._write(asked, paused=False)
+
+    def _write(self, asked: Asked, *, paused: bool) -> str:
+        transfer_id, is_new = write_one(self._ledger, asked, paused=paused)
+        if is_new:
+            self._held.remember([transfer_id])
+            if not paused:
+                self._held.admit()
+        return transfer_id
+
+    def _events(
+        self,
+        transfer_id: str | None,
+        *,
+        after: str,
+        kinds: Collection[str] | None,
+        follow: bool,
+        stop: threading.Event,
+    ) -> Iterator[Event]:
+        from orchestrator.events import follow_events
+
+        if transfer_id is not None:
+            self._ledger.record(transfer_id)
+        found = follow_events(self._ledger, transfer_id, after=after, kinds=kinds, follow=follow, stop=stop)
+        return self._held.until_closed(found)
 
     @property
     def _ledger(self) -> Ledger:
-        self._open()
-        with self._lock:
-            if self._ledger_made is None:
-                self._ledger_made = Ledger(connect(self.settings), self.settings)
-            return self._ledger_made
-
-    @property
-    def _dispatcher(self) -> Dispatcher:
-        with self._lock:
-            if self._dispatcher_made is None:
-                self._dispatcher_made = Dispatcher(make_app(self.settings))
-            return self._dispatcher_made
-
-
-def _shown(record: Record) -> tuple[str, str]:
-    """Both ends without what may be secret; a record of another version still has a row."""
-    try:
-        spec = record.spec
-    except LedgerCorrupt:
-        return "(unknown schema)", "(unknown schema)"
-    return redact(spec.source), redact(spec.destination)
+        return self._held.ledger

@@ -135,15 +135,17 @@ class TransferFailed(HaulageError):
 
     code = "transfer_failed"
 
-    def __init__(self, transfer_id: str, code: str, number: int, message: str) -> None:
+    def __init__(self, transfer_id: str, code: str, number: int, message: str, status: int | None = None) -> None:
         super().__init__(f"transfer {transfer_id} failed: {code}: {message}")
         self.transfer_id = transfer_id
         self.code = code
         self.number = number
         self.message = message
+        self.status = status
+        """What the server answered, such as 403, where the cause is an answer over HTTP."""
 
-    def __reduce__(self) -> tuple[type[TransferFailed], tuple[str, str, int, str]]:
-        return type(self), (self.transfer_id, self.code, self.number, self.message)
+    def __reduce__(self) -> tuple[type[TransferFailed], tuple[str, str, int, str, int | None]]:
+        return type(self), (self.transfer_id, self.code, self.number, self.message, self.status)
 
 
 class WaitTimeout(HaulageError, TimeoutError):
