@@ -1,61 +1,115 @@
-"""Waits for a transfer and says on stderr what it does; Ctrl-C leaves it running and says so."""
+"""Follows a transfer to its end and shows on stderr how far it is and what holds it."""
 
 from __future__ import annotations
 
-import sys
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-import click
+from haulage.cli.painter import Screen
+from haulage.cli.phrases import FRESH_SECONDS, phrase
 
-from haulage.cli.output import human_bytes
-from orchestrator.client import Transfer, TransferClient
-from orchestrator.errors import WaitTimeout
-from orchestrator.progress import Meter
+if TYPE_CHECKING:
+    from haulage.cli.closer import CloserLook
+    from haulage.client import TransferClient
+    from orchestrator.views import Transfer
 
-_EVERY_SECONDS = 0.5
+_SOONEST_SECONDS, _LATEST_SECONDS = 0.02, 0.25
 
 
-def follow(client: TransferClient, transfer_id: str, *, timeout_seconds: float | None = None) -> Transfer:
-    """Like ``TransferClient.wait``. On a terminal one line that moves; elsewhere a line for each new state."""
-    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-    meter, said, live = Meter(), "", sys.stderr.isatty()
-    try:
-        while True:
-            left = _EVERY_SECONDS if deadline is None else min(_EVERY_SECONDS, max(0.0, deadline - time.monotonic()))
-            try:
-                return client.wait(transfer_id, timeout_seconds=left)
-            except WaitTimeout:
-                transfer = client.get(transfer_id)
+class Follower:
+    """``run`` blocks until the transfer has ended, ``until`` says so, or the time is over.
+
+    ``pause_between`` sleeps between two looks: an event's ``wait`` lets a signal handler end it early.
+    """
+
+    def __init__(
+        self,
+        client: TransferClient,
+        closer: CloserLook,
+        transfer_id: str,
+        screen: Screen,
+        *,
+        pause_between: Callable[[float], Any] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._closer = closer
+        self._id = transfer_id
+        self._screen = screen
+        self._sleep = pause_between
+        self._position = "0"
+        self._fault: dict[str, Any] | None = None
+        self._fault_at = 0.0
+        self.retries = 0
+
+    def run(
+        self, *, timeout_seconds: float | None = None, until: Callable[[Transfer], bool] = lambda _: False
+    ) -> Transfer:
+        """Raises what ``TransferClient.wait`` raises; what is painted is removed first."""
+        from orchestrator.errors import WaitTimeout
+
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        between = _SOONEST_SECONDS
+        try:
+            while True:
+                transfer = self._client.get(self._id)
+                if transfer.state.ended:
+                    self._screen.clear()
+                    return self._client.wait(self._id)
+                if until(transfer):
+                    return transfer
                 if deadline is not None and time.monotonic() >= deadline:
-                    text = f"transfer {transfer_id} is still {transfer.state} after {timeout_seconds:g} s"
-                    raise WaitTimeout(text) from None
-            text = _state(transfer)
-            if live:
-                click.echo(f"\r\x1b[K{transfer_id} {text}  {_progress(meter, transfer)}", nl=False, err=True)
-            elif text != said:
-                click.echo(f"{transfer_id} is {text}", err=True)
-            said = text
+                    text = f"transfer {self._id} is still {transfer.state} after {timeout_seconds:g} s"
+                    raise WaitTimeout(text)
+                self._show(transfer)
+                left = between if deadline is None else min(between, max(0.0, deadline - time.monotonic()))
+                self._sleep(left)
+                between = min(between * 1.5, _LATEST_SECONDS)
+        finally:
+            self._screen.clear()
+
+    def wait_with(self, pause_between: Callable[[float], Any]) -> None:
+        """Another way to sleep between two looks."""
+        self._sleep = pause_between
+
+    def _show(self, transfer: Transfer) -> None:
+        from haulage.cli.bar import Frame
+        from haulage.cli.rows import name_of
+
+        now = time.monotonic()
+        self._read_news(now)
+        fault = self._fault if now - self._fault_at < FRESH_SECONDS else None
+        text = phrase(transfer, self._closer.details(self._id), fault)
+        self._screen.show(Frame(name_of(transfer), transfer.progress, self.retries, text))
+
+    def _read_news(self, now: float) -> None:
+        for event in self._closer.news(self._id, self._position):
+            self._position = event.position
+            if event.kind == "retrying":
+                self.retries += 1
+                self._fault = dict(event.data)
+                self._fault_at = now - max(0.0, time.time() - event.at_ms / 1000)
+            elif event.kind in ("started", "queued", "resumed"):
+                self._fault = None
+
+
+def follow(
+    client: TransferClient, transfer_id: str, *, quiet: bool = False, timeout_seconds: float | None = None
+) -> Transfer:
+    """Like ``TransferClient.wait``, with something to look at. Ctrl-C leaves the transfer running and says so."""
+    import sys
+
+    import click
+
+    from haulage.cli.closer import CloserLook
+    from haulage.cli.painter import screen
+
+    closer = CloserLook(client.settings)
+    try:
+        follower = Follower(client, closer, transfer_id, screen(quiet=quiet, clock=time.monotonic))
+        return follower.run(timeout_seconds=timeout_seconds)
     except KeyboardInterrupt:
-        if live:
-            click.echo(err=True)
         click.echo(f"{transfer_id} goes on without this command: haulage wait {transfer_id}", err=True)
         sys.exit(1)
     finally:
-        if live and said:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-
-def _state(transfer: Transfer) -> str:
-    if transfer.reason == "no_worker":
-        return f"{transfer.state}: no worker serves its queue; start one with `haulage worker`"
-    return f"{transfer.state} ({transfer.reason})" if transfer.reason else str(transfer.state)
-
-
-def _progress(meter: Meter, transfer: Transfer) -> str:
-    progress = meter.sample(time.monotonic(), transfer.progress)
-    if not progress.part_count:
-        return ""
-    size = f"{human_bytes(progress.received_bytes)} of {human_bytes(progress.total_bytes)}"
-    eta = "" if progress.eta_seconds is None else f", {progress.eta_seconds:.0f} s left"
-    parts = f"parts {progress.parts_done}/{progress.part_count}"
-    return f"{size}, {parts}, {human_bytes(progress.smoothed_bytes_per_second)}/s{eta}"
+        closer.close()

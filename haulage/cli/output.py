@@ -1,60 +1,143 @@
-"""How the command line talks: JSON or plain rows on stdout, one sentence per error on stderr."""
+"""How the command line talks: JSON or rows on stdout, talk on stderr, one sentence per error.
+
+Nothing heavy is imported here before it is used: every command passes through this module.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import json
+import os
 import sys
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from orchestrator.client import Transfer, TransferClient
-from orchestrator.errors import HaulageError, InvalidSpec, TransferFailed
-from orchestrator.settings import load_settings
+from haulage.cli.hints import HINTS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from haulage.client import TransferClient
+    from orchestrator.settings import Settings
+    from orchestrator.views import Transfer
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_HINTS = {
-    "ledger_unavailable": "start Redis, or set HAULAGE_REDIS_URL",
-    "duplicate": "haulage show ID tells what that transfer does; cancel it or wait for it",
-    "destination_exists": "--on-exists overwrite or skip",
-    "transfer_not_found": "haulage ls lists the transfers that are known",
-    "file_not_found": "look whether the file is on the machine that the URL names",
-    "checksum_mismatch": "compare the checksum you gave with the one the publisher names",
-    "transport": "haulage retry ID once the other side is back; stored parts are kept",
-    "forbidden": "look at the profile's credentials and permissions",
-    "wait_timeout": "haulage wait ID again; the transfer goes on",
-    "invalid_state": "haulage show ID tells its state",
-}
-
 _REDIS_PATIENCE_SECONDS = 1.0
 """Somebody sits before the screen: a Redis that is not there is better named soon than waited for."""
 
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document per line on stdout.")
+
 
 def open_client() -> TransferClient:
-    """A client for one command."""
-    return TransferClient(load_settings(redis_retry_seconds=_REDIS_PATIENCE_SECONDS))
+    """A client for one command: of the fleet whose Redis is named, else of this machine's own engine."""
+    from haulage.client import TransferClient
+    from haulage.engine import wants_engine
+    from orchestrator.settings import load_settings
+
+    settings = load_settings(redis_retry_seconds=_REDIS_PATIENCE_SECONDS)
+    return TransferClient.embedded() if wants_engine(settings) else TransferClient(settings)
+
+
+def ledger_settings() -> Settings | None:
+    """How to reach the ledger as it is now; None where an engine is meant and none runs. Starts nothing."""
+    from haulage.engine import status, wants_engine
+    from orchestrator.settings import load_settings
+
+    settings = load_settings(redis_retry_seconds=0.0)
+    if not wants_engine(settings):
+        return settings
+    engine = status(settings)
+    if engine is None:
+        return None
+    return load_settings(redis_retry_seconds=0.0, redis_url=engine.redis_url, host=engine.host)
+
+
+def report(client: TransferClient, transfer_id: str, wait: Callable[[], Transfer], *, as_json: bool) -> None:
+    """Print how a transfer ended. With ``--json`` also if it failed, which is then raised."""
+    from orchestrator.errors import TransferCancelled, TransferFailed
+
+    try:
+        transfer = wait()
+    except (TransferFailed, TransferCancelled):
+        if as_json:
+            print_json(as_dict(client.get(transfer_id)))
+        raise
+    print_json(as_dict(transfer)) if as_json else click.echo(line(transfer))
 
 
 def errors_as_sentences(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn our errors into their code, one sentence and what to try; exit 2 for refused values, else 1."""
+    """Turn errors into their code, one sentence and what to try; exit 2 for refused values, else 1."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
+        with speaking():
             return command(*args, **kwargs)
-        except HaulageError as exc:
-            text = f"transfer {exc.transfer_id} failed: {exc.message}" if isinstance(exc, TransferFailed) else exc
-            click.echo(f"{exc.code}: {text}", err=True)
-            if hint := _HINTS.get(exc.code):
-                click.echo(f"try: {hint}", err=True)
-            sys.exit(2 if isinstance(exc, InvalidSpec) else 1)
 
     return run
+
+
+@contextmanager
+def speaking() -> Iterator[None]:
+    """``errors_as_sentences`` for a block. ``HAULAGE_DEBUG=1`` lets unexpected exceptions through."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except Exception as exc:
+        if isinstance(exc, OSError) and exc.errno == errno.EPIPE:
+            raise  # nobody reads any more: click leaves quietly
+        code = say_error(exc)
+        if code == "internal_error" and os.environ.get("HAULAGE_DEBUG"):
+            raise
+        sys.exit(2 if _is_refusal(exc) else 1)
+
+
+def say_error(exc: BaseException) -> str:
+    """Print the error and its hint on stderr; answers its code."""
+    from orchestrator.errors import HaulageError, TransferFailed
+    from providers.errors import ProviderError
+
+    if isinstance(exc, TransferFailed):
+        code, text = exc.code, f"transfer {exc.transfer_id} failed: {exc.message}"
+    elif isinstance(exc, HaulageError | ProviderError):
+        code, text = exc.code, str(exc)
+    else:
+        code, text = "internal_error", f"{type(exc).__name__}: {exc}".partition("\n")[0]
+    click.echo(f"{code}: {printable(text)}", err=True)
+    if hint := HINTS.get(code):
+        click.echo(f"try: {hint}", err=True)
+    return code
+
+
+def _is_refusal(exc: BaseException) -> bool:
+    from orchestrator.errors import InvalidSpec
+    from providers.errors import InvalidValue
+
+    return isinstance(exc, InvalidSpec | InvalidValue)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Rich's console for results, or with ``stderr`` for talk. It heeds NO_COLOR, TERM=dumb and what is no terminal."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def is_live(stream: Any) -> bool:
+    """Whether lines on ``stream`` can be painted anew: a terminal that knows how to move its cursor."""
+    return bool(stream.isatty()) and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
+
+
+def printable(text: str) -> str:
+    """Names come from anywhere: nothing in one may move the cursor, change colours or break a row."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def as_dict(transfer: Transfer) -> dict[str, Any]:
@@ -63,7 +146,7 @@ def as_dict(transfer: Transfer) -> dict[str, Any]:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document per line."""
+    """One JSON document per line, in ASCII: any terminal and any pipe takes it."""
     click.echo(json.dumps(value, default=str))
 
 
@@ -78,10 +161,23 @@ def human_bytes(count: float | None) -> str:
     return "-"
 
 
+def human_seconds(seconds: float | None) -> str:
+    """``0:07``, ``1:02:03``, ``3d 04:00``; a dash for what is not known."""
+    if seconds is None:
+        return "-"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24}d {hours % 24:02}:{minute:02}"
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
 def line(transfer: Transfer) -> str:
-    """One row of ``ls``."""
+    """How a transfer ended or stands, in one row for a person."""
     progress = transfer.progress
     state = f"{transfer.state} ({transfer.reason})" if transfer.reason else str(transfer.state)
+    state = "skipped" if transfer.result.get("skipped") else state
     size = f"{human_bytes(progress.durable_bytes)} / {human_bytes(progress.total_bytes)}"
     parts = f"{progress.parts_done}/{progress.part_count}"
-    return f"{transfer.transfer_id}  {state:<12} {size:>22} {parts:>11}  {transfer.source} -> {transfer.destination}"
+    ends = f"{printable(transfer.source)} -> {printable(transfer.destination)}"
+    return f"{transfer.transfer_id}  {state:<12} {size:>22} {parts:>11}  {ends}"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from haulage.cli import main
+from haulage.cli import SECTIONS, main
 from tests.e2e.fleet import CHECKOUT
 from tests.e2e.shared import KIB, Site, noise
 from tests.servers.process import free_port
@@ -22,7 +22,7 @@ pytest_plugins = ["tests.e2e.calm"]
 
 DATA = noise(200 * KIB)
 COMMAND = (sys.executable, "-m", "haulage")
-COMMANDS = ("submit", "ls", "show", "wait", "events", "pause", "resume", "cancel", "retry", "worker")
+COMMANDS = tuple(name for section in SECTIONS.values() for name in section)
 
 
 @dataclass
@@ -169,7 +169,7 @@ def test_a_transfer_is_steered_through_all_its_life(site: Site) -> None:
     resumed = haulage(site, "resume", transfer_id, "--json")
     waited = haulage(site, "wait", transfer_id)
 
-    assert (paused.code, paused.out, paused.err) == (0, "paused\n", "")
+    assert (paused.code, paused.out, paused.err) == (0, f"{transfer_id} paused\n", "")
     assert (refused.code, refused.out) == (1, "")
     assert refused.err.startswith("invalid_state: ")
     assert (shown.code, shown.json["state"], shown.json["history"]) == (0, "paused", [])
@@ -185,7 +185,7 @@ def test_cancel_ends_a_wait_with_1(site: Site) -> None:
     cancelled = haulage(site, "cancel", transfer_id)
     waited = haulage(site, "wait", transfer_id)
 
-    assert (cancelled.code, cancelled.out) == (0, "cancelled\n")
+    assert (cancelled.code, cancelled.out) == (0, f"{transfer_id} cancelled\n")
     assert (waited.code, waited.out) == (1, "")
     assert waited.err.startswith("cancelled: ")
 
@@ -226,7 +226,7 @@ def test_a_failed_transfer_shows_why_and_is_retried(site: Site) -> None:
     assert submitted.err.startswith("forbidden: ")
     assert "status 403" in shown.out
     assert "hidden" not in submitted.err + submitted.out + shown.out
-    assert (retried.code, retried.out) == (0, "queued\n")
+    assert (retried.code, retried.out) == (0, f"{transfer_id} queued\n")
     assert waited.code == 0
 
 

@@ -1,0 +1,88 @@
+"""``wait`` and ``events``: stay until a transfer has ended, or read what happens."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from haulage.cli.completion import complete_ids
+from haulage.cli.options import id_argument
+from haulage.cli.output import errors_as_sentences, json_option, open_client, print_json, printable, report
+
+if TYPE_CHECKING:
+    from orchestrator.events import Event
+
+
+@click.command()
+@id_argument
+@click.option("--timeout", type=click.FloatRange(0), help="Seconds; default: as long as it takes.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors while it waits.")
+@json_option
+@errors_as_sentences
+def wait(transfer_id: str, timeout: float | None, quiet: bool, as_json: bool) -> None:
+    """Wait until a transfer has ended. Exit 0 only if it completed. Ctrl-C leaves the transfer running.
+
+    \b
+    haulage wait s0-4f1c2a9b7de3 && echo arrived
+    """
+    from haulage.cli.follow import follow
+
+    with open_client() as client:
+        report(
+            client,
+            transfer_id,
+            lambda: follow(client, transfer_id, quiet=quiet, timeout_seconds=timeout),
+            as_json=as_json,
+        )
+
+
+@click.command()
+@click.argument("transfer_id", metavar="[ID]", required=False, shell_complete=complete_ids)
+@click.option("--after", metavar="POSITION", default="0", help="Only what came after this position.")
+@click.option("--kinds", metavar="KIND,...", help="Only these kinds, such as completed,failed.")
+@click.option("--follow/--no-follow", default=True, help="Stay for what comes, or end with what is there.")
+@json_option
+@errors_as_sentences
+def events(transfer_id: str | None, after: str, kinds: str | None, follow: bool, as_json: bool) -> None:
+    """Print events, past ones first: of one transfer until it has ended, or without ID those of all transfers.
+
+    On a terminal one row each; elsewhere, or with --json, one JSON document per line. Its `position` is what --after
+    takes.
+
+    \b
+    haulage events s0-4f1c2a9b7de3
+    haulage events --kinds completed,failed --json
+    """
+    chosen = _chosen(kinds) if kinds else None
+    rows = sys.stdout.isatty() and not as_json
+    try:
+        with open_client() as client:
+            for event in client.events(transfer_id, after=after, kinds=chosen, follow=follow):
+                if rows:
+                    click.echo(_row(event))
+                else:
+                    named = {"transfer_id": event.transfer_id, "kind": event.kind, "at_ms": event.at_ms}
+                    print_json({"position": event.position, **named, **event.data})
+    except KeyboardInterrupt:
+        sys.exit(0)  # the way to leave what never ends
+
+
+def _chosen(kinds: str) -> list[str]:
+    from orchestrator.events import KINDS
+
+    chosen = [each.strip() for each in kinds.split(",") if each.strip()]
+    for each in chosen:
+        if each not in KINDS:
+            raise click.BadParameter(f"{each!r}: write some of {', '.join(KINDS)}", param_hint="--kinds")
+    return chosen
+
+
+def _row(event: Event) -> str:
+    at = datetime.fromtimestamp(event.at_ms / 1000).astimezone().strftime("%H:%M:%S")
+    part = f"part {event.data['part']}: " if event.data.get("part") else ""
+    told = [str(event.data[name]) for name in ("code", "message", "reason", "state") if event.data.get(name)]
+    text = part + ": ".join(told) if told else ", ".join(f"{key} {value}" for key, value in event.data.items())
+    return printable(f"{at}  {event.transfer_id}  {event.kind:<10} {text}".rstrip())
