@@ -39,18 +39,19 @@ def main(arguments: list[str] | None = None) -> None:
     settings = load_settings()
     # In a container the worker often is root, and takes JSON only: the warning is about pickle.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    app.worker_main(
-        [
-            "worker",
-            "--pool=threads",
-            f"--concurrency={options.threads}",
-            f"--queues={','.join(queues_of(settings.host, pools))}",
-            f"--hostname={options.name}@{settings.host}",
-            "--without-mingle",
-            "--without-gossip",
-            f"--loglevel={settings.log_level}",
-        ]
+    # Not through ``worker_main``: Celery's command line imports all its commands, Flower's too: half a second.
+    worker = app.Worker(
+        pool_cls="threads",
+        concurrency=options.threads,
+        queues=queues_of(settings.host, pools),
+        hostname=f"{options.name}@{settings.host}",
+        without_mingle=True,
+        without_gossip=True,
+        loglevel=settings.log_level,
+        quiet=True,
     )
+    worker.start()
+    sys.exit(worker.exitcode)
 
 
 def _die_with(parent: int) -> None:

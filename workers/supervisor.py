@@ -70,7 +70,7 @@ class Supervisor:
     ) -> None:
         self._children = [_Child(role) for role in roles]
         self._grace = grace_seconds
-        self._start = start or _start
+        self._start = start or start_process
         self._stop = threading.Event()
         self._kill = threading.Event()
 
@@ -128,7 +128,8 @@ class Supervisor:
         return 1 if late else 0
 
 
-def _start(role: Role) -> subprocess.Popen[bytes]:
+def start_process(role: Role) -> subprocess.Popen[bytes]:
+    """A fresh Python process for the role."""
     command = [sys.executable, "-m", "workers.process", "--pools", ",".join(role.pools)]
     command += ["--threads", str(role.threads), "--name", role.name, "--parent", str(os.getpid())]
     # A group of its own: Ctrl-C reaches the supervisor alone, which then drains.
