@@ -51,7 +51,7 @@ Callback = Callable[[Update], object]
 class _Shown:
     """What a listener was last shown of a transfer."""
 
-    meter: Meter = field(default_factory=Meter)
+    meter: Meter
     due_at: float = 0.0
     last: Progress | None = None
 
@@ -110,6 +110,7 @@ class Listeners:
             if self._runner is None or self._runner.ending:
                 self._runner = _Runner(self._ledger, self._view, self._ordered, self._runner)
             self._listeners[listener.listener_id] = listener
+            self._runner.look_soon()
         return listener.listener_id
 
     def remove(self, listener_id: str) -> bool:
@@ -199,6 +200,7 @@ class _Runner:
         self._mailbox = _Mailbox()
         self._working: set[str] = set()
         self._wake = threading.Event()
+        self._window = 0.0
         self._closing = False
         self.ending = False
         self._watcher = threading.Thread(target=self._watch, name="haulage-listeners", daemon=True)
@@ -214,6 +216,10 @@ class _Runner:
     def is_calling(self) -> bool:
         """Whether a callback asks."""
         return threading.current_thread() is self._caller
+
+    def look_soon(self) -> None:
+        """Somebody is new."""
+        self._wake.set()
 
     def end(self) -> None:
         """Nobody listens any more."""
@@ -270,10 +276,16 @@ class _Runner:
         except LedgerUnavailable as exc:
             log.warning("progress callbacks wait for the ledger: %s", exc)
             return 1.0
+        except ClientClosed:
+            raise
+        except Exception:
+            log.exception("progress callbacks could not be served: they are tried again")
+            return 1.0
         return max(0.01, min(_LOOK_SECONDS, *(each.interval_seconds for each in listeners)))
 
     def _look(self, ledger: Ledger, listeners: list[_Listener]) -> None:
         now = time.monotonic()
+        self._window = ledger.settings.renew_seconds
         after: dict[str, str] = {}
         for listener in listeners:
             for name, position in listener.after.items():
@@ -289,9 +301,10 @@ class _Runner:
     def _ids(self, listener: _Listener) -> Iterable[str]:
         return self._working if listener.transfer_id is None else (listener.transfer_id,)
 
-    @staticmethod
-    def _shown(listener: _Listener, transfer_id: str) -> _Shown:
-        return listener.shown.setdefault(transfer_id, _Shown())
+    def _shown(self, listener: _Listener, transfer_id: str) -> _Shown:
+        if transfer_id not in listener.shown:
+            listener.shown[transfer_id] = _Shown(Meter(self._window))
+        return listener.shown[transfer_id]
 
     # State changes
 

@@ -31,19 +31,26 @@ class Progress:
 
 @dataclass(slots=True)
 class Meter:
-    """Turns samples into rates. A sample that goes back (a part was given back) resets the instantaneous rate only."""
+    """Turns samples into rates. A sample that goes back (a part was given back) resets the instantaneous rate only.
 
+    Samples closer than ``window_seconds`` share a rate: workers report the bytes of a part about once a second, so
+    a shorter look would see nothing, nothing, and then too much.
+    """
+
+    window_seconds: float = 0.0
     _at: float | None = None
     _bytes: int = 0
+    _rate: float = 0.0
     _smoothed: float | None = field(default=None)
 
     def sample(self, now_seconds: float, progress: Progress) -> Progress:
         """The same progress with rates filled in. ``now_seconds`` is any monotonic clock."""
-        rate = 0.0
-        if self._at is not None and now_seconds > self._at:
-            rate = max(0, progress.received_bytes - self._bytes) / (now_seconds - self._at)
+        if self._at is None:
+            self._at, self._bytes = now_seconds, progress.received_bytes
+        elif (passed := now_seconds - self._at) > 0 and passed >= self.window_seconds:
+            self._rate = rate = max(0, progress.received_bytes - self._bytes) / passed
             self._smoothed = rate if self._smoothed is None else EMA_WEIGHT * rate + (1 - EMA_WEIGHT) * self._smoothed
-        self._at, self._bytes = now_seconds, progress.received_bytes
+            self._at, self._bytes = now_seconds, progress.received_bytes
         smoothed = self._smoothed or 0.0
         left = None if progress.total_bytes is None else max(0, progress.total_bytes - progress.received_bytes)
         eta = 0.0 if left == 0 else (left / smoothed if left is not None and smoothed >= 1 else None)
@@ -53,7 +60,7 @@ class Meter:
             progress.total_bytes,
             progress.parts_done,
             progress.part_count,
-            rate,
+            self._rate,
             smoothed,
             eta,
         )
