@@ -28,6 +28,8 @@ class WorkerInfo:
     profiles: tuple[str, ...]
     version: str = ""
     stuck: int = 0
+    clock_ahead_seconds: float = field(default=0.0, compare=False)
+    """How far the clock of its machine is ahead of the ledger's, as measured with its last heartbeat."""
     seen_seconds_ago: float = field(default=0.0, compare=False)
 
 
@@ -46,7 +48,12 @@ class Fleet:
             with self._redis.pipeline(transaction=False) as pipe:
                 for prefix in self._ledger.prefixes:
                     pipe.zadd(f"{prefix}procs", {info.process: now})
-                pipe.hset("hl:workers", info.process, json.dumps({**asdict(info), "seen_seconds_ago": 0}))
+                said = {
+                    **asdict(info),
+                    "clock_ahead_seconds": round(time.time() - now / 1000, 3),
+                    "seen_seconds_ago": 0,
+                }
+                pipe.hset("hl:workers", info.process, json.dumps(said))
                 pipe.zadd("hl:hosts", {info.host: now})
                 pipe.execute()
 

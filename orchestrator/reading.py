@@ -15,6 +15,8 @@ from orchestrator.records import Record, unpack_receipt
 from orchestrator.settings import Settings
 from providers.base import PartReceipt
 
+QUEUE_PRIORITY_STEP = 4_398_046_511_104
+"""The score in an admission queue is priority x this + the time in ms, see ``enqueue`` in lua/_lib.lua."""
 _BUCKET = 100
 """Receipts lie in hashes of this many parts, small enough for Redis to keep them packed."""
 
@@ -93,6 +95,19 @@ class LedgerReads:
                 found += [(score, text_of(each)) for each, score in rows]
         found.sort(reverse=newest_first)
         return [each for _, each in found[start : start + limit]]
+
+    def oldest_queued_seconds(self) -> float | None:
+        """How long the oldest transfer waits for a slot of its direction; None when none does."""
+        oldest: float | None = None
+        with ledger_errors():
+            seconds, micros = self.redis.time()
+            for prefix in self.prefixes:
+                for direction in self.settings.slots():
+                    rows: Any = self.redis.zrange(f"{prefix}queue:{direction}", 0, -1, withscores=True)
+                    for _, score in rows:
+                        waited = int(seconds) + int(micros) / 1e6 - score % QUEUE_PRIORITY_STEP / 1000
+                        oldest = max(waited, oldest or 0.0)
+        return oldest
 
     def sessions(self) -> dict[str, dict[str, Any]]:
         """Every multipart upload that was opened and neither completed nor aborted, by transfer id."""

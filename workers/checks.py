@@ -24,6 +24,6 @@ def check_redis(client: redis.Redis) -> list[str]:
     policy = memory.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         problems.append(f"maxmemory-policy is {policy}: Redis may drop the ledger; set 'noeviction'")
-    if str(info.get("redis_mode", "standalone")) == "cluster":
+    if "cluster" in (info.get("redis_mode"), info.get("server_mode")):
         problems.append("this is a Redis Cluster: Celery cannot use it as a broker; use a plain or Sentinel Redis")
     return problems
