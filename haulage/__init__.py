@@ -91,12 +91,14 @@ _HOME = {
 """Where each name lives; the others are errors."""
 
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(_HOME.get(name, "orchestrator.errors")), name)
-    globals()[name] = value  # found at once the next time
-    return value
+if not TYPE_CHECKING:  # else a misspelt name would pass type checkers
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(_HOME.get(name, "orchestrator.errors")), name)
+        globals()[name] = value  # found at once the next time
+        return value
 
 
 def __dir__() -> list[str]:

@@ -147,9 +147,8 @@ def _write_batch(
         except LedgerUnavailable as exc:
             outcomes |= {at: Submission("unknown", requests[at][0], exc) for at in left}
             return [outcomes[at] for at in range(len(batch))], exc
-        outcomes |= {
-            at: _outcome(answer, batch[at][1], ledger.settings) for at, answer in zip(left, answers, strict=True)
-        }
+        for at, answer in zip(left, answers, strict=True):
+            outcomes[at] = _outcome(answer, batch[at][1], ledger.settings)
         left = [at for at in left if isinstance(outcomes[at].error, QueueFull)]
         if left and not make_room():
             break
