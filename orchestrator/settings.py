@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     engine_processes: int = Field(1, ge=1, le=64)
     """Processes of the engine that move parts, with 8 threads each."""
     session_factory: str | None = Field(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-    """``module:function`` that gives workers the ``requests.Session`` whose headers, auth, proxies and adapters to use."""
+    """``module:function`` that gives workers a ``requests.Session``: its headers, auth, proxies, adapters are used."""
     metrics_port: int | None = Field(None, ge=0, le=65535)
     """Port on which ``haulage worker`` serves Prometheus metrics; 0 is any free one. Default: none."""
     metrics_host: str = "127.0.0.1"

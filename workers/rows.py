@@ -31,9 +31,10 @@ def _remember(sender: Any = None, **_kwargs: Any) -> None:
 
 
 def watched() -> bool:
-    """Whether events are on: Flower and ``celery events`` switch them on, and nobody else pays for rows."""
+    """Whether task events are on: Flower and ``celery events`` switch them on, and nobody else pays for rows."""
     events = getattr(_consumer, "event_dispatcher", None)
-    return events is not None and bool(events.enabled)
+    # It is enabled for heartbeats all the time, and then limited to the group ``worker``.
+    return events is not None and events.enabled and (not events.groups or "task" in events.groups)
 
 
 class Row:
