@@ -67,10 +67,11 @@ def follow_events(
     follow: bool = True,
     stop: threading.Event | None = None,
 ) -> Iterator[Event]:
-    """Events after a position, past ones first; without an id those of all transfers, in the order of time.
+    """Events after a position, past ones first; without an id those of all transfers.
 
-    With ``follow`` new ones too: of one transfer until it has ended, of all until ``stop`` is set (it is looked at
-    once a second). Positions are opaque; a plain unix time in ms is one too. ``$`` is now. Raises InvalidSpec,
+    The order is that of time; within one millisecond only the events of one shard are in order. With ``follow`` new
+    ones too: of one transfer until it has ended, of all until ``stop`` is set (it is looked at once a second).
+    Positions are opaque; ``0`` is the start, ``$`` is now, and a unix time in ms that moment. Raises InvalidSpec,
     TransferNotFound, and LedgerUnavailable when Redis is away for longer than ``redis_retry_seconds``: read on after
     the last position then.
     """
@@ -167,7 +168,7 @@ class _Reader:
         given = given * len(names) if len(given) == 1 else given
         if len(given) != len(names) or not all(each == ONLY_NEW or _POSITION.fullmatch(each) for each in given):
             raise InvalidSpec("after", after, "0, $, a unix time in ms, or the position of an event")
-        self._after = dict(zip(names, given, strict=True))
+        self._after = {name: _exactly(each) for name, each in zip(names, given, strict=True)}
         if fresh := [name for name, each in self._after.items() if each == ONLY_NEW]:
             self._after.update(newest(ledger, fresh))
 
@@ -216,6 +217,11 @@ def _over(ledger: LedgerReads, transfer_id: str) -> bool:
     if values[0] is None:
         raise TransferNotFound(f"no transfer {transfer_id}")
     return Record(transfer_id, pairs_of({k: v for k, v in zip(asked, values, strict=True) if v is not None})).over
+
+
+def _exactly(position: str) -> str:
+    """A time as the position before all that happened then."""
+    return _before(position) if position.isdigit() and int(position) else position
 
 
 def _before(position: str) -> str:

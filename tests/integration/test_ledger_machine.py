@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -33,6 +32,7 @@ from orchestrator.records import Armed, Lease, Stop
 from orchestrator.settings import Settings, load_settings
 from orchestrator.states import State, allowed
 from providers.base import PartReceipt, Validator
+from tests.integration.event_paths import check_path
 from tests.integration.ledger_time import let_pass
 from tests.servers.valkey import Valkey
 
@@ -77,6 +77,7 @@ class Seen:
     backlog: set[int]
     tickets: dict[str, str]
     events: list[str]
+    positions: list[str]
 
     @property
     def state(self) -> State:
@@ -137,7 +138,7 @@ class Fleet(RuleBasedStateMachine):
             self.ledger.submit(
                 transfer_id,
                 destination=destination,
-                spec="{}",
+                spec='{"notify":{"task":"app.ended"}}',
                 direction="copy",
                 priority=priority,
                 paused=paused,
@@ -495,6 +496,7 @@ class Fleet(RuleBasedStateMachine):
             {int(each) for each in backlog},
             {lane.decode(): text.decode() for lane, text in tickets.items()},
             [fields[b"kind"].decode() for _, fields in events],
+            [position.decode() for position, _ in events],
         )
 
     # Promises
@@ -516,6 +518,8 @@ class Fleet(RuleBasedStateMachine):
                     assert set(now.receipts) >= set(before.receipts), "a done part is not done any more"
         self.undone = False
         self.shared_things_are_held_by_the_living(seen)
+        self.all_events_are_in_one_stream_too(seen)
+        self.each_end_has_its_notice(seen)
 
     def parts_add_up(self, known: Known, now: Seen) -> None:
         assert set(now.leases) == set(now.owners)
@@ -534,9 +538,8 @@ class Fleet(RuleBasedStateMachine):
         )
 
     def events_add_up(self, now: Seen) -> None:
-        for kind, following in pairwise(now.events):
-            assert kind not in FINAL_EVENTS, f"{following} after {kind}"
-            assert kind != "failed" or following in ("queued", "cancelled"), f"{following} after failed"
+        """RC-31: what was told is a path in the graph of states; the end is told once, and last."""
+        check_path(now.events, now.state)
         last = now.events[-1]
         if now.state in (State.COMPLETED, State.FAILED):
             assert last == now.state
@@ -544,6 +547,19 @@ class Fleet(RuleBasedStateMachine):
             assert last == "cancelled" or now.fields["cleanup"] == "pending"
         else:
             assert last not in {*FINAL_EVENTS, "failed"}
+
+    def all_events_are_in_one_stream_too(self, seen: dict[str, Seen]) -> None:
+        """In the order of time, at the same positions."""
+        found: dict[str, list[str]] = {each: [] for each in seen}
+        for position, fields in self.client.xrange(f"{P}events"):
+            found[fields[b"id"].decode()].append(position.decode())
+        assert found == {each: now.positions for each, now in seen.items()}
+
+    def each_end_has_its_notice(self, seen: dict[str, Seen]) -> None:
+        """Nobody takes them here. The name of each is its own."""
+        ends = {key: sum(kind in (*FINAL_EVENTS, "failed") for kind in now.events) for key, now in seen.items()}
+        booked = [each.decode().partition(".")[0] for each in self.client.zrange(f"{P}outbox", 0, -1)]
+        assert {key: booked.count(key) for key in seen} == ends
 
     def shared_things_are_held_by_the_living(self, seen: dict[str, Seen]) -> None:
         with self.client.pipeline(transaction=True) as pipe:
