@@ -7,6 +7,7 @@ the entry point group ``haulage.providers`` (each names a ``Scheme``).
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +17,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from providers.base import MIB, PartLimits
 from providers.errors import InvalidValue, UnknownScheme
+
+_QUERY = re.compile(r"\?[\w.~%+-]+=[^\s'\"<>)]*")
+_CREDENTIAL = re.compile(r"(authorization\W{1,5})[^'\"]+", re.IGNORECASE)
 
 Role = Literal["source", "destination"]
 GIB = 1 << 30
@@ -114,6 +118,15 @@ def redact(url: str) -> str:
         return parts.path
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" if host or parts.scheme != "mem" else f"mem:{parts.path}"
+
+
+def safe_text(text: str) -> str:
+    """The last net below every provider's own care: whatever looks like a URL loses its query and user info.
+
+    So does the path of one: HTTP libraries name requests as ``url: /bucket/key?X-Amz-Signature=...``.
+    """
+    words = [redact(word) if "://" in word else word for word in text.split(" ")]
+    return _CREDENTIAL.sub(r"\1(hidden)", _QUERY.sub("?(hidden)", " ".join(words)))[:500]
 
 
 def _path(path: str, field_name: str, local_host: str) -> Location:

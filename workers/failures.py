@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import time
 from typing import Any
 
@@ -11,13 +10,11 @@ from orchestrator.errors import HaulageError, LedgerCorrupt
 from orchestrator.retry import Decision, Retry, Wait, decide
 from orchestrator.spec import RetryBudget
 from providers.errors import ProviderError
-from providers.schemes import redact
+from providers.schemes import safe_text
 
 Described = dict[str, Any]
 
 _SCHEMA_WAIT_MS = 60_000
-_QUERY = re.compile(r"\?[\w.~%+-]+=[^\s'\"<>)]*")
-_CREDENTIAL = re.compile(r"(authorization\W{1,5})[^'\"]+", re.IGNORECASE)
 
 
 class Unexpected(ProviderError):
@@ -52,15 +49,6 @@ def describe(error: Exception, *, worker: str, part: int | None = None, attempt:
     if attempt is not None:
         described["attempt"] = attempt
     return described
-
-
-def safe_text(text: str) -> str:
-    """The last net below every provider's own care: whatever looks like a URL loses its query and user info.
-
-    So does the path of one: HTTP libraries name requests as ``url: /bucket/key?X-Amz-Signature=...``.
-    """
-    words = [redact(word) if "://" in word else word for word in text.split(" ")]
-    return _CREDENTIAL.sub(r"\1(hidden)", _QUERY.sub("?(hidden)", " ".join(words)))[:500]
 
 
 def judge(

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from workers.failures import safe_text
+from providers.schemes import safe_text
 
 _ORCHESTRATOR_FIELDS = ("transfer_id", "task", "error")
 """What the orchestrator says through the standard library's ``extra``; fields of other libraries stay out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.failures import safe_text
+from providers.schemes import safe_text
 
 CANARY = "cAnArY"
 
