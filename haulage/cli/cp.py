@@ -108,7 +108,7 @@ class _Copy:
         from orchestrator.states import State
 
         found = self._client.find(*self._ends, **self._spec)
-        if found is None or found.state.final:
+        if found is None or found.state.final or self._is_settled(found):
             return self._client.submit(*self._ends, **self._spec)
         stored = f"{human_bytes(found.progress.durable_bytes)} of {human_bytes(found.progress.total_bytes)} are stored"
         match found.state:
@@ -121,6 +121,18 @@ class _Copy:
             case _:
                 self._screen.say(f"going on with {found.transfer_id}, which is {found.state}: {stored}")
         return found.transfer_id
+
+    def _is_settled(self, found: Transfer) -> bool:
+        """Whether a failed transfer is left: it stored nothing, or is told now what to do with what is there.
+
+        A retry would keep the options it was submitted with.
+        """
+        from orchestrator.states import State
+
+        if found.state is not State.FAILED:
+            return False
+        told = self._spec.get("on_exists") in ("skip", "overwrite")
+        return not found.progress.durable_bytes or (told and found.error.get("code") == "destination_exists")
 
     def _follow(self, closer: CloserLook, transfer_id: str) -> Transfer:
         from haulage.cli.follow import Follower

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from haulage.cli.output import is_embedded
 from haulage.cli.painter import Screen
 from haulage.cli.phrases import FRESH_SECONDS, phrase
 
@@ -79,7 +80,7 @@ class Follower:
         now = time.monotonic()
         self._read_news(now)
         fault = self._fault if now - self._fault_at < FRESH_SECONDS else None
-        text = phrase(transfer, self._closer.details(self._id), fault)
+        text = phrase(transfer, self._closer.details(self._id), fault, embedded=is_embedded(self._client))
         self._screen.show(Frame(name_of(transfer), transfer.progress, self.retries, text))
 
     def _read_news(self, now: float) -> None:

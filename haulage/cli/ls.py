@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from typing import Any
 
 import click
 
 from haulage.cli.options import filter_options, given
-from haulage.cli.output import as_dict, console, errors_as_sentences, json_option, open_client, print_json
+from haulage.cli.output import (
+    as_dict,
+    console,
+    errors_as_sentences,
+    json_option,
+    open_client,
+    print_json,
+    terminal_width,
+)
 
 
 @click.command()
@@ -42,7 +49,7 @@ def ls(limit: int, page: int, as_json: bool, **filters: Any) -> None:
             click.echo(tabbed(each))
     elif found:
         out = console()
-        for row in lay_out(LISTED, [listed(each, host) for each in found], shutil.get_terminal_size().columns):
+        for row in lay_out(LISTED, [listed(each, host) for each in found], terminal_width(sys.stdout)):
             out.print(row)
     else:
         click.echo("no transfers" if page == 1 else "no more transfers", err=True)

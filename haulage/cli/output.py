@@ -45,6 +45,11 @@ def open_client() -> TransferClient:
     return TransferClient.embedded() if wants_engine(settings) else TransferClient(settings)
 
 
+def is_embedded(client: TransferClient) -> bool:
+    """Whether this machine's engine does the work."""
+    return getattr(client, "_engine", None) is not None
+
+
 def ledger_settings() -> Settings | None:
     """How to reach the ledger as it is now; None where an engine is meant and none runs. Starts nothing."""
     from haulage.engine import status, wants_engine
@@ -133,6 +138,14 @@ def console(*, stderr: bool = False) -> Console:
 def is_live(stream: Any) -> bool:
     """Whether lines on ``stream`` can be painted anew: a terminal that knows how to move its cursor."""
     return bool(stream.isatty()) and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
+
+
+def terminal_width(stream: Any) -> int:
+    """Columns of the stream's terminal now; 80 where it does not say."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 def printable(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -10,7 +9,7 @@ import click
 from rich.text import Text
 
 from haulage.cli.bar import PLAIN_MARKS, Frame, Marks, frame_lines
-from haulage.cli.output import console, human_bytes, is_live
+from haulage.cli.output import console, human_bytes, is_live, printable, terminal_width
 
 _CLEAR_BELOW, _HIDE, _SHOW = "\x1b[J", "\x1b[?25l", "\x1b[?25h"
 
@@ -30,7 +29,7 @@ class Painter:
         self._marks = Marks() if encoding.startswith("utf") else PLAIN_MARKS
 
     def show(self, frame: Frame) -> None:
-        width = terminal_width()
+        width = terminal_width(sys.stderr)
         lines = frame_lines(frame, max(1, width - 1), self._marks)
         self._write(_HIDE + self._back(width) + self._ansi(lines))
         self._painted = [each.cell_len for each in lines]
@@ -43,7 +42,7 @@ class Painter:
     def clear(self) -> None:
         """Remove what is painted, and show the cursor again."""
         if self._painted:
-            self._write(self._back(terminal_width()) + _SHOW)
+            self._write(self._back(terminal_width(sys.stderr)) + _SHOW)
             self._painted = []
 
     def _back(self, width: int) -> str:
@@ -88,7 +87,7 @@ class Teller:
         else:
             return
         self._at = now
-        click.echo(f"{frame.name}: {text}", err=True)
+        click.echo(f"{printable(frame.name)}: {text}", err=True)
 
     def say(self, text: str) -> None:
         click.echo(text, err=True)
@@ -118,11 +117,3 @@ def screen(*, quiet: bool, clock: Callable[[], float]) -> Screen:
     if quiet:
         return Silence()
     return Painter() if is_live(sys.stderr) else Teller(clock)
-
-
-def terminal_width() -> int:
-    """Columns of stderr's terminal now; 80 where it does not say."""
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except (OSError, ValueError):
-        return 80

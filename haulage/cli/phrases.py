@@ -29,10 +29,16 @@ _PREFIX = re.compile(r"^((GET|HEAD|PUT|POST)\b[ :]*)?(\w+(Error|Exception): (?=\
 _URL = re.compile(r"\S*?\w+://\S+")
 
 
-def phrase(transfer: Transfer, details: Details, fault: Mapping[str, Any] | None = None) -> str:
-    """Empty while bytes simply move. ``fault``: a step that failed just now, as events and history describe it."""
+def phrase(
+    transfer: Transfer, details: Details, fault: Mapping[str, Any] | None = None, *, embedded: bool = False
+) -> str:
+    """Empty while bytes simply move. ``fault``: a step that failed just now, as events and history describe it.
+
+    ``embedded``: this machine's engine does the work.
+    """
     if transfer.reason == "no_worker":
-        return "no worker serves its queue: start one with `haulage worker`"
+        by_hand = "no worker serves its queue: start one with `haulage worker`"
+        return "the engine starts its worker" if embedded else by_hand
     match transfer.state:
         case State.QUEUED:
             return _queued(transfer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from haulage.cli.bar import Marks, bar, percent, rate
 from haulage.cli.output import human_bytes, human_seconds, printable
@@ -130,9 +131,11 @@ def landing(transfer: Transfer) -> str:
 
 def name_of(transfer: Transfer) -> str:
     """The last word of the source: what a person calls the object."""
-    return transfer.source.partition("?")[0].rstrip("/").rpartition("/")[2] or transfer.transfer_id
+    last = transfer.source.partition("?")[0].rstrip("/").rpartition("/")[2]
+    return unquote(last) or transfer.transfer_id
 
 
 def place(url: str, host: str) -> str:
     """A file of ``host`` by its path: on its own terminal more would say nothing."""
-    return printable(url.removeprefix(f"file://{host}") if url.startswith(f"file://{host}/") else url)
+    own = url.startswith(f"file://{host}/")
+    return printable(unquote(url.removeprefix(f"file://{host}")) if own else url)

@@ -18,6 +18,7 @@ from haulage.cli.output import (
     errors_as_sentences,
     human_bytes,
     human_seconds,
+    is_embedded,
     json_option,
     open_client,
     print_json,
@@ -54,7 +55,7 @@ def show(transfer_id: str, as_json: bool) -> None:
             transfer, history = client.get(transfer_id), closer.history(transfer_id)
             details = closer.details(transfer_id)
             if not as_json:
-                _print(_measured(client, transfer), details, history)
+                _print(_measured(client, transfer), details, history, client)
                 return
         finally:
             closer.close()
@@ -102,7 +103,7 @@ def _measured(client: TransferClient, transfer: Transfer) -> Transfer:
     return client.get(transfer.transfer_id)
 
 
-def _print(transfer: Transfer, details: Details, history: History) -> None:
+def _print(transfer: Transfer, details: Details, history: History, client: TransferClient) -> None:
     from rich.text import Text
 
     from haulage.cli.bar import percent
@@ -114,22 +115,24 @@ def _print(transfer: Transfer, details: Details, history: History) -> None:
         head.append(f"  {percent(transfer.progress)}")
     out = console()
     out.print(head)
-    for label, value in _facts(transfer, details, history):
+    for label, value in _facts(transfer, details, history, client):
         style = {"waits": "yellow", "error": "red"}.get(label, "")
         out.print(Text(f"  {label:<9}  ", "bright_black").append(value, style))
     for text in _failures(history):
         out.print(Text(text))
 
 
-def _facts(transfer: Transfer, details: Details, history: History) -> Iterable[tuple[str, str]]:
+def _facts(transfer: Transfer, details: Details, history: History, client: TransferClient) -> Iterable[tuple[str, str]]:
     from haulage.cli.phrases import FRESH_SECONDS, phrase
+    from haulage.cli.rows import landing, place
 
-    yield "from", printable(transfer.source)
-    yield "to", printable(transfer.destination)
+    host = client.settings.host
+    yield "from", place(transfer.source, host)
+    yield "to", place(landing(transfer), host)
     yield from _sizes(transfer)
     if not transfer.state.ended:
         fresh = bool(history) and time.time() - history[0].get("at", 0) / 1000 < FRESH_SECONDS
-        if why := phrase(transfer, details, history[0] if fresh else None):
+        if why := phrase(transfer, details, history[0] if fresh else None, embedded=is_embedded(client)):
             yield "waits", why.removeprefix("waiting: ")
     if transfer.error and not transfer.state.final:
         yield "error", printable(f"{transfer.error.get('code')}: {transfer.error.get('message')}")

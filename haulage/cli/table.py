@@ -9,7 +9,7 @@ from rich.cells import cell_len, chop_cells
 from rich.text import Text
 
 _GAP = 2
-_LEAST_NAME = 14
+_LEAST_NAME = 18
 
 
 @dataclass(frozen=True, slots=True)
