@@ -1,0 +1,1 @@
+"""What the documentation says, run: its commands, its examples, its tables."""
