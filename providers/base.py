@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NewType, Protocol, runtime_checkable
+from typing import Any, Literal, NewType, Protocol, runtime_checkable
 
 UploadId = NewType("UploadId", str)
 """A provider's name for an open multipart upload; opaque above the provider, at most 1 KiB, holds no secret."""
@@ -320,3 +320,5 @@ class Services:
     stall_seconds: float = 30.0
     redirects: dict[str, str] = field(default_factory=dict, repr=False)
     """Origin URL -> redirect target that worked last, shared by the threads of a process (BH-07)."""
+    session_factory: Callable[[], Any] | None = field(default=None, repr=False)
+    """Gives the ``requests.Session`` whose headers, auth, proxies and adapters requests use (RC-14)."""

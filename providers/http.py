@@ -332,6 +332,7 @@ def _transport(profile: Profile, options: Options, services: Services) -> Transp
             client_cert=(certificate, key) if certificate and key else certificate,
             proxy=profile.get("proxy"),
             ipv6=ipv6 and options.ipv6,
+            session_factory=services.session_factory,
         )
     )
 

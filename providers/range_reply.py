@@ -154,7 +154,7 @@ class ReplyBody:
                 if self._reply.readinto(bytearray(1)):
                     raise InvalidRange(f"{redact(self._url)}: the body is longer than {self.size_bytes} bytes")
         self._open = False
-        self._response.raw.release_conn()  # before close(), which alone would cost a new connection per part
+        self._reply.release()  # before close(), which alone would cost a new connection per part
         self._response.close()
         return 0
 

@@ -50,12 +50,12 @@ class S3Account:
         """False once the service refused to create an upload with a full-object checksum."""
         self.takes_conditions = True
         """False once the service did not know ``If-None-Match``."""
+        self.transport: Transport = transport_for(config)
         with s3_errors(f"profile {profile.name}"):
             self._session = _session(profile)
-            self.client: Any = _client(self._session, profile, config.connect_seconds, config.read_seconds)
+            self.client: Any = self._new_client(config.read_seconds)
             self.client.meta.events.register("before-send.s3.GetObjectAcl", _echo)  # a call that is never really made
             self._credentials: Any = self._session.get_credentials()
-        self.transport: Transport = transport_for(config)
         self._signers: dict[str, _Signer] = {}
 
     @property
@@ -65,10 +65,23 @@ class S3Account:
             if self._patient_client is None:
                 silent_seconds = max(self._config.read_seconds, _SILENT_SECONDS)
                 with s3_errors("a client"):
-                    self._patient_client = _client(
-                        self._session, self._profile, self._config.connect_seconds, silent_seconds
-                    )
+                    self._patient_client = self._new_client(silent_seconds)
             return self._patient_client
+
+    def _new_client(self, read_seconds: float) -> Any:
+        """The SDK speaks HTTP by itself: of an application's session it gets the headers and the proxies."""
+        own = self.transport.injected
+        proxies = dict(own.proxies) if own else {}
+        client = _client(self._session, self._profile, self._config.connect_seconds, read_seconds, proxies)
+        if own is not None and own.headers:
+
+            def add_headers(request: AWSPreparedRequest, **_: object) -> None:
+                for name, value in own.headers.items():
+                    if name not in request.headers:
+                        request.headers[name] = value
+
+            client.meta.events.register("before-send.s3", add_headers)
+        return client
 
     def __repr__(self) -> str:
         return f"S3Account({redact(self._endpoint or 'aws')})"
@@ -154,6 +167,7 @@ def account_for(profile: Profile, options: Options, services: Services) -> S3Acc
         ca_file=profile.get("ca_file") or None,
         proxy=profile.get("proxy") or None,
         ipv6=options.ipv6 and (profile.get("ipv6") or "").lower() not in _FALSE,
+        session_factory=services.session_factory,
     )
     key = (tuple(sorted(profile.values.items())), config)
     with _accounts_lock:
@@ -191,7 +205,13 @@ def _session(profile: Profile) -> boto3.session.Session:
     )
 
 
-def _client(session: boto3.session.Session, profile: Profile, connect_seconds: float, read_seconds: float) -> Any:
+def _client(
+    session: boto3.session.Session,
+    profile: Profile,
+    connect_seconds: float,
+    read_seconds: float,
+    proxies: dict[str, str],
+) -> Any:
     endpoint, proxy = profile.get("endpoint") or None, profile.get("proxy")
     addressing = profile.get("addressing") or "auto"
     if addressing not in _ADDRESSING:
@@ -209,7 +229,7 @@ def _client(session: boto3.session.Session, profile: Profile, connect_seconds: f
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         use_dualstack_endpoint=endpoint is None and (profile.get("ipv6") or "").lower() in ("1", "true", "yes", "on"),
-        proxies={"http": proxy, "https": proxy} if proxy else None,
+        proxies={"http": proxy, "https": proxy} if proxy else proxies or None,
         max_pool_connections=32,
         tcp_keepalive=True,
         user_agent_extra="haulage",

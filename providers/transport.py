@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests import PreparedRequest, Response
+from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
 
 from providers.base import BUFFER_BYTES, Body, ByteRange, BytesBody, Validator
@@ -26,6 +28,7 @@ from providers.range_reply import ReplyBody, check_range, check_uncoded, check_w
 from providers.redirects import REDIRECTS, STALE_TARGET, RedirectPolicy, next_url, same_host, without_secrets
 from providers.reply import Reply, retry_after_seconds, status_error
 from providers.schemes import redact
+from providers.sessions import SessionFactory, injected
 from providers.wire import Adapter, SpeedWatch, ssl_context, wire_reply
 
 __all__ = [
@@ -68,6 +71,8 @@ class TransportConfig:
     """Without ``proxy``: honour HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in either case."""
     ipv6: bool = True
     user_agent: str = "haulage"
+    session_factory: SessionFactory | None = field(default=None, repr=False)
+    """Gives the application's session, once per transport; ``sessions.py`` says what of it is used."""
 
 
 class Transport:
@@ -77,13 +82,19 @@ class Transport:
         if config.proxy is not None and urlsplit(config.proxy).scheme not in ("http", "https"):
             raise InvalidValue("proxy", redact(config.proxy), "an http:// or https:// URL")
         self.config = config
+        self.injected = injected(config.session_factory) if config.session_factory else None
+        """What the application's own session adds."""
+        mine = self.injected
+        ca_file = config.ca_file or (mine.ca_file if mine else None)
+        client_cert = config.client_cert or (mine.client_cert if mine else None)
         self._adapter = Adapter(
-            _shared_context(config.ca_file, config.client_cert),
+            _shared_context(ca_file, client_cert),
             ipv6=config.ipv6,
             send_seconds=config.send_seconds,
             minimum_bytes_per_second=config.minimum_bytes_per_second,
             stall_seconds=config.stall_seconds,
         )
+        self._trust: dict[str, Any] = {"verify": ca_file or True, "cert": client_cert}
         self._proxies: dict[str, dict[str, str]] = {}
         self._buffers = threading.local()
 
@@ -169,7 +180,7 @@ class Transport:
         """
         size = body.size_bytes if size_bytes is None else size_bytes
         upload = _Upload(body, size, self._buffer())
-        request = self._prepare(method, url, headers, None, None, None)
+        request = self._prepare(method, url, headers, None, None, None, is_signed=sign is not None)
         request.headers["Content-Length"] = str(size)
         request.body = upload if size else b""  # type: ignore[assignment]  # any iterable does; empty would be chunked
         if sign:
@@ -196,10 +207,19 @@ class Transport:
         data: bytes | None,
         params: Mapping[str, str] | None,
         sign: Sign | None,
+        *,
+        is_signed: bool = False,
+        is_stranger: bool = False,
     ) -> PreparedRequest:
+        """``is_signed``: the caller signs later. ``is_stranger``: a redirect led to a host that may see no secret."""
         defaults = {"User-Agent": self.config.user_agent, "Accept-Encoding": "identity"}
+        mine: dict[str, Any] = {"headers": headers}
+        if self.injected is not None and not is_stranger:
+            merged = CaseInsensitiveDict({**self.injected.headers, **(headers or {})})
+            bare = not (sign or is_signed or "Authorization" in merged)
+            mine = {"headers": merged, "cookies": self.injected.cookies, "auth": self.injected.auth if bare else None}
         with transport_errors(url):
-            request = requests.Request(method, url, headers=headers, data=data, params=params).prepare()
+            request = requests.Request(method, url, data=data, params=params, **mine).prepare()
         for name, value in defaults.items():
             request.headers.setdefault(name, value)
         if not params and url.isascii() and " " not in url:
@@ -211,12 +231,15 @@ class Transport:
 
     def _send(self, request: PreparedRequest) -> Response:
         url = str(request.url)
+        theirs = self.injected.adapter(url) if self.injected else None
+        adapter, trust = (self._adapter, {}) if theirs is None else (theirs, self._trust)
         with transport_errors(url):
-            return self._adapter.send(
+            return adapter.send(
                 request,
                 stream=True,
                 timeout=(self.config.connect_seconds, self.config.read_seconds),
                 proxies=self._proxies_for(url),
+                **trust,
             )
 
     def _open(
@@ -250,11 +273,11 @@ class Transport:
         follow: RedirectPolicy,
     ) -> Response:
         """Ask ``url``, and go where it points. Once a hop left the origin's host, no secret is sent again."""
-        headers = headers or {}
+        headers, is_stranger = headers or {}, False
         for _ in range(follow.max_hops + 1):
             if not same_host(origin, url):
-                headers, sign = without_secrets(headers), None
-            response = self._send(self._prepare(method, url, headers, None, None, sign))
+                headers, sign, is_stranger = without_secrets(headers), None, True
+            response = self._send(self._prepare(method, url, headers, None, None, sign, is_stranger=is_stranger))
             if response.status_code not in REDIRECTS:
                 if url != origin and response.status_code < 300:
                     follow.remember(origin, url)
@@ -277,7 +300,7 @@ class Transport:
                 watch.passed(count, time.monotonic() - began)
                 body += buffer[:count]
             if reply.isclosed() and reusable():
-                response.raw.release_conn()
+                reply.release()
         return _head(response, bytes(body[:max_bytes]))
 
     def _refusal(
@@ -293,12 +316,13 @@ class Transport:
     def _proxies_for(self, url: str) -> dict[str, str]:
         if self.config.proxy is not None:
             return {"all": self.config.proxy}
-        if not self.config.trust_env_proxies:
-            return {}
+        mine = self.injected
+        if not self.config.trust_env_proxies or (mine and not mine.trust_env):
+            return dict(mine.proxies) if mine else {}
         parts = urlsplit(url)
         key = f"{parts.scheme}://{parts.netloc}"
         if key not in self._proxies:  # the environment is read once per host; it costs more than a small request
-            self._proxies[key] = get_environ_proxies(key, no_proxy=None)
+            self._proxies[key] = {**get_environ_proxies(key, no_proxy=None), **(mine.proxies if mine else {})}
         return self._proxies[key]
 
     def _watch(self) -> SpeedWatch:

@@ -34,6 +34,7 @@ _LINGER_SECONDS = 0.25
 """A call that fills a buffer returns with what it has after this long, so that a slow peer cannot hold it."""
 _POOLS = 16
 _CONNECTIONS_PER_POOL = 64
+_FOREIGN_BYTES = 64 << 10
 _UNSENT_BYTES = 512 << 10
 _LITTLE_UNSENT = (
     [(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)] if hasattr(socket, "TCP_NOTSENT_LOWAT") else []
@@ -162,11 +163,66 @@ class _Wire:
         return not isinstance(self.sock, ssl.SSLSocket) and wait_for_read(self.sock, timeout=0.0)
 
 
-def wire_reply(response: Response) -> WireReply:
-    """The http.client reply under a response of our adapter."""
-    raw: Any = response.raw
-    reply: WireReply = raw.reply
-    return reply
+class OpenReply:
+    """The body under a response: filled into our buffers, counted, and its connection given back or not."""
+
+    def __init__(self, response: Response) -> None:
+        self._raw: Any = response.raw
+        self._reply: WireReply | ForeignReply = getattr(self._raw, "reply", None) or ForeignReply(response)
+        self.readinto: Callable[[Any], int] = self._reply.readinto
+        self.isclosed: Callable[[], bool] = self._reply.isclosed
+
+    @property
+    def length(self) -> int | None:
+        """Bytes still to come; None when only the end will tell."""
+        return self._reply.length
+
+    def release(self) -> None:
+        """Keep the connection for the next request: the body was read to its end."""
+        if hasattr(self._raw, "release_conn"):
+            self._raw.release_conn()
+
+
+class ForeignReply:
+    """What an application's own adapter answered, read as its urllib3 response, or any other file, allows.
+
+    It can be read and counted like ours. A stop cannot end its wait: that takes until the read time-out.
+    """
+
+    def __init__(self, response: Response) -> None:
+        self._raw: Any = response.raw
+        self._ended = False
+        announced = response.headers.get("Content-Length", "")
+        self.length: int | None = int(announced) if announced.isascii() and announced.isdigit() else None
+        if "Transfer-Encoding" in response.headers:
+            self.length = None
+        if response.request.method == "HEAD" or response.status_code in (204, 304):
+            self.length = 0
+        self._ended = self.length == 0
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        if self.length is not None:
+            view = view[: self.length]
+        data = self._read(len(view)) if view and not self._ended else b""
+        view[: len(data)] = data
+        if self.length is not None:
+            self.length -= len(data)
+        self._ended = not data or self.length == 0
+        return len(data)
+
+    def isclosed(self) -> bool:
+        return self._ended
+
+    def _read(self, count: int) -> bytes:
+        if hasattr(self._raw, "read1"):  # what has arrived, so that a slow peer cannot hold one call for long
+            return bytes(self._raw.read1(count, decode_content=False))
+        return bytes(self._raw.read(min(count, _FOREIGN_BYTES)))
+
+
+def wire_reply(response: Response) -> OpenReply:
+    """The body under a response, whoever's adapter made it."""
+    return OpenReply(response)
 
 
 class Adapter(HTTPAdapter):

@@ -22,6 +22,7 @@ from providers.base import Services
 from workers.endpoints import EndpointCache, Endpoints
 from workers.leases import LeaseKeeper
 from workers.metrics import Metrics, metrics_of_process
+from workers.session_factory import session_factory
 
 _lock = threading.Lock()
 _built: dict[int, Deps] = {}
@@ -62,6 +63,7 @@ def build(
         read_seconds=settings.read_seconds,
         minimum_bytes_per_second=settings.minimum_bytes_per_second,
         stall_seconds=settings.stall_seconds,
+        session_factory=session_factory(settings),
     )
 
     def beat(stuck: int) -> None:
