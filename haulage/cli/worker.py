@@ -42,10 +42,12 @@ def worker(pools: str | None, processes: int | None, threads: int, grace: float,
     try:
         from workers.logs import configure_logs
         from workers.metrics_server import metrics_served
+        from workers.session_factory import session_factory
         from workers.supervisor import Supervisor, plan_roles
     except ImportError as exc:
         raise click.ClickException(f"worker: {exc.name} is not installed; try: pip install 'haulage[worker]'") from None
     configure_logs(settings.log_level, _log_format(settings))
+    session_factory(settings)  # a bad one is named here, and not by each process for itself
     served = tuple(each.strip() for each in pools.split(",") if each.strip()) if pools else tuple(settings.pools)
     roles = plan_roles(served, processes or os.cpu_count() or 1, threads)
     click.echo(f"serving pools {', '.join(served)} on redis {_redis_host(settings)}", err=True)
