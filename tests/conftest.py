@@ -15,12 +15,15 @@ from tests.servers.process import ServerMissing
 _FOREIGN = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _FOREIGN_PREFIXES = ("AWS_", "AZURE_", "HAULAGE_", "OSS_")
 _LOOPBACK_NAMES = "127.0.0.1,localhost,::1"
+_NO_ENGINE = "/dev/null/a-test-names-the-folder-of-its-engine"
+"""Cannot be made: no test ever finds, starts or stops the engine of whoever runs the tests."""
 
 
 def pytest_configure() -> None:
     for name in list(os.environ):
         if name in _FOREIGN or name.startswith(_FOREIGN_PREFIXES):
             del os.environ[name]
+    os.environ["HAULAGE_ENGINE_FOLDER"] = os.environ["XDG_STATE_HOME"] = _NO_ENGINE
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), _LOOPBACK_NAMES]))
 

@@ -24,6 +24,8 @@ from workers.supervisor import Process, Role, Supervisor, plan_roles, start_proc
 
 _DRAIN_SECONDS = 20.0
 _THREADS = 8
+_POOLS = ("control", "data", "express")
+"""Served whatever the settings say of a fleet's worker: nobody else would."""
 
 
 class Crew:
@@ -34,7 +36,8 @@ class Crew:
         self._umask = umask
         self._let_go = let_go
         configure_logs(self.settings.log_level, self.settings.log_format)
-        roles = plan_roles(self.settings.pools, self.settings.engine_processes, _THREADS)
+        pools = tuple(dict.fromkeys((*_POOLS, *self.settings.pools)))
+        roles = plan_roles(pools, self.settings.engine_processes, _THREADS)
         self._supervisor = Supervisor(roles, grace_seconds=_DRAIN_SECONDS, start=self._start)
 
     def tend(self) -> None:

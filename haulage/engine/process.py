@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from haulage.engine.crew import Crew
 
 _LOCK_SECONDS = 30.0
+_START_SECONDS = 60.0
+"""Workers that do not get ready are given up after this time, if nobody waits for them."""
 _STARTING_TICK_SECONDS = 0.02
 _TICK_SECONDS = 0.5
 _HOUSEKEEPING_SECONDS = 60.0
@@ -64,7 +66,7 @@ class EngineProcess:
         binary, self._host = prepare_data(
             options.place.data, os.environ.get("HAULAGE_HOST") or socket.gethostname(), note
         )
-        self._valkey = ValkeyServer(binary, options.place.data, self._sockets, lock.fd)
+        self._valkey = ValkeyServer(binary, options.place.data, self._sockets, options.place.log, lock.fd)
         self._reception = Reception(self._sockets / "engine.sock")
         self._crew: Crew | None = None
         self._started_at = time.time()
@@ -114,11 +116,12 @@ class EngineProcess:
         if time.monotonic() > self._next_housekeeping:
             self._next_housekeeping = time.monotonic() + _HOUSEKEEPING_SECONDS
             trim_log(self._options.place.log)
-            if not self._lock.is_in_place():
-                self._why = Why.MOVED
+        if not self._lock.is_in_place():
+            self._why = Why.MOVED
 
     def _open_for_clients(self, crew: Crew) -> None:
         self._ready = True
+        self._needed_now()
         took = round(time.time() - self._started_at, 2)
         note("engine_ready", pid=os.getpid(), folder=self._options.place.folder, seconds=took)
         waiting, self._waiting = self._waiting, []
@@ -182,9 +185,12 @@ class EngineProcess:
 
     def _consider_leaving(self, crew: Crew) -> None:
         now = time.monotonic()
-        if self._reception.lifelines:
+        linger = crew.settings.engine_linger_seconds
+        if not self._ready:
+            linger = max(linger, _START_SECONDS)
+        if self._reception.visitors:
             self._needed_now()
-        elif now - self._last_needed >= crew.settings.engine_linger_seconds and now >= self._look_again:
+        elif now - self._last_needed >= linger and now >= self._look_again:
             from haulage.engine.keeping import kept_live
 
             self._look_again = now + _KEPT_AGAIN_SECONDS
@@ -207,6 +213,8 @@ class EngineProcess:
             except HaulageError as exc:
                 note("transfers_not_paused", level="warning", error=str(exc))
         crew.drain()
+        if why is Why.MOVED:
+            self._valkey.abandon()
         self._leave()
 
     def _fail(self, exc: Exception) -> None:

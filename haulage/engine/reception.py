@@ -54,6 +54,11 @@ class Reception:
         self._selector.register(self._listener, selectors.EVENT_READ)
 
     @property
+    def visitors(self) -> int:
+        """Connections, also of those who have not said yet what they want."""
+        return len(self._visitors)
+
+    @property
     def lifelines(self) -> int:
         return sum(each.holds_lifeline for each in self._visitors)
 

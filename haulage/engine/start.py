@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from haulage.engine.binary import INSTALL
@@ -27,7 +27,7 @@ _OWN_OR_PLACED = frozenset({"redis_url", "broker_url", "profiles", "redis_retry_
 class Wish:
     """The environment and umask an engine would get from this process, and the digest of both."""
 
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)
     umask: int
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import signal
@@ -13,7 +12,7 @@ import time
 from pathlib import Path
 
 from haulage.engine.binary import Binary
-from haulage.engine.notes import note
+from haulage.engine.notes import last_line, note
 from orchestrator.errors import RuntimeFailed
 
 _PR_SET_PDEATHSIG = 1
@@ -27,8 +26,9 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 class ValkeyServer:
     """``start``, then ``tend`` now and then, ``stop`` at the end. ``lock_fd`` is inherited: see ``lock``."""
 
-    def __init__(self, binary: Binary, data: Path, sockets: Path, lock_fd: int) -> None:
+    def __init__(self, binary: Binary, data: Path, sockets: Path, log: Path, lock_fd: int) -> None:
         self.binary = binary
+        self._log = log
         self._data = data
         self.socket = sockets / "redis.sock"
         self._lock_fd = lock_fd
@@ -55,7 +55,7 @@ class ValkeyServer:
         deadline = time.monotonic() + _LOAD_SECONDS
         while not self._answers():
             if self._process is None or self._process.poll() is not None:
-                raise RuntimeFailed(f"{self.binary} did not start")
+                raise RuntimeFailed(f"{self.binary} did not start: {last_line(self._log)}")
             if time.monotonic() > deadline:
                 raise RuntimeFailed(f"{self.binary} has not read its data within {_LOAD_SECONDS:.0f} s")
             time.sleep(0.01)
@@ -88,8 +88,14 @@ class ValkeyServer:
             self._process.wait()
         self._dismiss_guard()
         self._process = None
-        with contextlib.suppress(FileNotFoundError):
-            self.socket.unlink()
+
+    def abandon(self) -> None:
+        """SIGKILL: a clean end would remove the socket, which is that of another server by now."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._dismiss_guard()
+        self._process = None
 
     def _launch(self) -> None:
         parent, self._started = os.getpid(), time.monotonic()
@@ -99,6 +105,7 @@ class ValkeyServer:
                 *("--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"),
                 *("--dir", str(self._data), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
                 *("--aof-load-truncated", "yes", "--maxmemory-policy", "noeviction", "--daemonize", "no"),
+                *("--loglevel", "warning"),
             ],
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
