@@ -62,6 +62,7 @@ class AsyncTransferClient:
     list = _in_thread(TransferClient.list)
     snapshot = _in_thread(TransferClient.snapshot)
     history = _in_thread(TransferClient.history)
+    wait_all = _in_thread(TransferClient.wait_all)
     workers = _in_thread(TransferClient.workers)
     pause = _in_thread(TransferClient.pause)
     resume = _in_thread(TransferClient.resume)

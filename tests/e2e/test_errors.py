@@ -158,6 +158,7 @@ def test_110_a_body_without_a_length(site: Site) -> None:
 
 
 def test_111_a_full_queue_is_an_error_at_once(site: Site) -> None:
+    """RC-03, BN-02."""
     with Valkey(site.folder / "redis") as server:
         settings = Settings(redis_url=server.url, queue_capacity=1, upload_slots=1, host="testhost")
         with TransferClient(settings) as client:

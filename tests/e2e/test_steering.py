@@ -83,6 +83,7 @@ def test_a_silent_server_does_not_keep_a_part_from_stopping(site: Site, action: 
 @pytest.mark.parametrize("hearing", [True, False], ids=["by pub/sub", "with pub/sub cut"])
 @pytest.mark.parametrize("action", ["pause", "cancel"])
 def test_busy_workers_stop_within_a_second(site: Site, action: str, hearing: bool) -> None:
+    """RC-07, RC-09."""
     target = site.folder / "target.bin"
     transfer_id = slow_transfer(site, target)
 
@@ -100,6 +101,7 @@ def test_busy_workers_stop_within_a_second(site: Site, action: str, hearing: boo
 
 
 def test_a_pause_is_one_event_and_the_server_is_left_in_peace(site: Site) -> None:
+    """RC-07: one event, and no cancellation of the parts that stop."""
     transfer_id = slow_transfer(site, site.folder / "target.bin")
 
     site.client.pause(transfer_id)
@@ -115,6 +117,7 @@ def test_a_pause_is_one_event_and_the_server_is_left_in_peace(site: Site) -> Non
 
 
 def test_a_resumed_transfer_fetches_only_what_was_not_finished(site: Site) -> None:
+    """RC-08: the same id goes on."""
     target = site.folder / "target.bin"
     transfer_id = slow_transfer(site, target)
     site.client.pause(transfer_id)
@@ -136,6 +139,7 @@ def test_a_resumed_transfer_fetches_only_what_was_not_finished(site: Site) -> No
 
 
 def test_paused_and_resumed_in_a_storm_it_arrives_once(site: Site) -> None:
+    """RC-08: never two workers at one part."""
     site.web.throttle = 2 * MIB
     site.web.serve(PATH, DATA)
     target = site.folder / "target.bin"
@@ -154,6 +158,7 @@ def test_paused_and_resumed_in_a_storm_it_arrives_once(site: Site) -> None:
 
 
 def test_what_is_submitted_paused_touches_nothing_until_it_is_resumed(site: Site) -> None:
+    """RC-05."""
     site.web.serve(PATH, DATA)
     folder = site.folder / "not yet"
     first, second = (site.client.submit_paused(f"{site.web.base}{PATH}", str(folder / name)) for name in "ab")
@@ -174,6 +179,7 @@ def test_what_is_submitted_paused_touches_nothing_until_it_is_resumed(site: Site
 
 
 def test_cancel_removes_the_partial_file(site: Site) -> None:
+    """BN-13."""
     transfer_id = slow_transfer(site, site.folder / "target.bin")
     assert len(partial_files(site.folder)) == 1
 
@@ -255,6 +261,7 @@ def test_cancel_keeps_the_upload_if_asked_to(
 def test_an_abort_that_fails_still_ends_in_cancelled_and_is_tried_again(
     tmp_path: Path, calm_fleet: CalmFleet, proxied_fleet: Fleet, proxied: LoggingProxy
 ) -> None:
+    """RC-09."""
     transfer_id = slow_upload(proxied_fleet, proxied, tmp_path, "stubborn.bin")
     proxied.answer("DELETE", "stubborn.bin", status=403)
 
@@ -302,6 +309,7 @@ def test_a_failed_or_paused_transfer_can_be_cancelled_and_leaves_nothing(site: S
 def test_what_makes_no_sense_in_a_state_is_refused_and_changes_nothing(
     site: Site, state: State, action: str, error: type[Exception]
 ) -> None:
+    """RC-08: 117 unless paused; RC-09: 108 once it has ended."""
     transfer_id = BRINGING_TO[state](site)
 
     with pytest.raises(error):

@@ -41,7 +41,7 @@ def test_the_asynchronous_client_has_every_method_of_the_other() -> None:
         return {name for name in dir(kind) if not name.startswith("_")}
 
     replaced = {"on_progress", "remove_listener", "clear_listeners"}  # by the iterator progress()
-    missing = public(TransferClient) - public(AsyncTransferClient) - replaced - {"wait_all"}
+    missing = public(TransferClient) - public(AsyncTransferClient) - replaced
     assert missing == set()
     assert AsyncTransferClient.pause_all.__doc__ == TransferClient.pause_all.__doc__
 

@@ -88,6 +88,7 @@ def test_only_faults_that_may_pass_are_retryable() -> None:
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_each_error_survives_pickling(kind: type[Exception]) -> None:
+    """RC-16."""
     error = example(kind)
 
     again = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
@@ -101,6 +102,16 @@ def test_pickling_keeps_what_a_retry_needs() -> None:
     again = pickle.loads(pickle.dumps(Throttled("429", retry_after_seconds=3.5, status=429)))  # noqa: S301
 
     assert (again.retry_after_seconds, again.status) == (3.5, 429)
+
+
+def test_a_failed_transfer_keeps_its_cause_on_its_way_to_another_process() -> None:
+    """RC-16: code, number, message and the server's status."""
+    lost = TransferFailed("s0-1", "forbidden", 109, "no permission", 403)
+
+    again = pickle.loads(pickle.dumps(lost))  # noqa: S301 - written a line above
+
+    assert vars(again) == vars(lost)
+    assert str(again) == str(lost) == "transfer s0-1 failed: forbidden: no permission"
 
 
 @pytest.mark.parametrize("module", [providers.errors, orchestrator.errors], ids=lambda each: each.__name__)

@@ -70,10 +70,13 @@ def test_arguments_win_over_the_environment_and_that_over_the_file(toml: Path, m
         ("log_level", "LOUD"),
         ("host", "two words"),
         ("host", ""),
+        ("upload_slots", 0),
         ("upload_slots", 1.5),
+        ("download_slots", 0),
     ],
 )
 def test_a_bad_value_is_named_with_its_variable_and_what_is_allowed(field: str, value: object) -> None:
+    """RC-20, BN-01: 0 is refused where there must be one."""
     error = refused(**{field: value})
 
     assert error.field == f"HAULAGE_{field.upper()}"
@@ -102,6 +105,7 @@ def test_no_secret_shows_in_a_repr_or_dump(toml: Path) -> None:
 
 
 def test_settings_do_not_change() -> None:
+    """RC-20: immutable once they are read."""
     settings = load_settings()
 
     with pytest.raises(ValueError, match="frozen"):

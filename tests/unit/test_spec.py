@@ -72,6 +72,7 @@ def refused(settings: Settings = HERE, /, **values: Any) -> InvalidSpec:
     ],
 )
 def test_a_bad_option_names_field_value_and_what_is_allowed(field: str, value: object, allowed: str) -> None:
+    """RC-22, RC-23: what a transfer may be asked for is checked when it is asked for."""
     error = refused(**{field: value})
 
     assert error.field == field
@@ -149,6 +150,7 @@ def test_a_bad_url_names_its_role_and_hides_what_is_secret(field: str, url: str,
 
 @pytest.mark.parametrize(("missing", "given_"), [("source", "destination"), ("destination", "source")])
 def test_both_ends_must_be_named(missing: str, given_: str) -> None:
+    """RC-04, BN-02: refused before any I/O."""
     with pytest.raises(InvalidSpec) as caught:
         build_spec(HERE, **{given_: FILE})
 
