@@ -8,8 +8,6 @@ from typing import Any
 import structlog
 from celery import Celery
 from kombu import Exchange, Queue
-from kombu.exceptions import KombuError
-from kombu.exceptions import OperationalError as KombuOperationalError
 
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.ledger import Ledger
@@ -43,20 +41,22 @@ class Courier:
         self._app.close()
 
     def deliver(self) -> int:
-        """Send all that is due; answers how many were taken. A broker that is away is asked once a round."""
-        taken = 0
-        while not self._end.is_set() and (notices := self._outbox.claim()):
-            is_away = False
+        """Send what is due until the broker is away; answers how many were taken."""
+        taken, is_away = 0, False
+        while not (is_away or self._end.is_set()) and (notices := self._outbox.claim()):
             for notice in notices:
-                if not is_away and self._send(notice):
+                error = None if is_away else self._send(notice)
+                if is_away or error:
+                    is_away = is_away or self._is_away(error)
+                    self._outbox.not_taken(notice)
+                else:
                     self._outbox.taken(notice)
                     taken += 1
-                else:
-                    is_away = True
-                    self._outbox.not_taken(notice)
         return taken
 
-    def _send(self, notice: Notice) -> bool:
+    def _send(self, notice: Notice) -> Exception | None:
+        """Answers what kept the broker from taking it. One that refuses this queue may take others."""
+        about = {"transfer_id": notice.transfer_id, "task": notice.task, "queue": notice.queue, "tries": notice.tries}
         try:
             self._app.send_task(
                 notice.task,
@@ -67,18 +67,16 @@ class Courier:
                 argsrepr=f"[{notice.transfer_id!r}, {notice.outcome['state']!r}]",
                 kwargsrepr="{}",
             )
-        except (KombuError, KombuOperationalError, OSError, RuntimeError) as exc:
-            # The text may hold the broker's URL.
-            log.warning(
-                "notice_not_sent",
-                transfer_id=notice.transfer_id,
-                queue=notice.queue,
-                error=type(exc).__name__,
-                tries=notice.tries,
-            )
-            return False
-        log.info("notice_sent", transfer_id=notice.transfer_id, task=notice.task, queue=notice.queue)
-        return True
+        except Exception as exc:
+            log.warning("notice_not_sent", error=type(exc).__name__, **about)  # the text may hold the broker's URL
+            return exc
+        log.info("notice_sent", **about)
+        return None
+
+    def _is_away(self, error: Exception | None) -> bool:
+        """Whether the broker cannot be reached, and not just this queue."""
+        with self._app.connection_for_write() as connection:  # opens nothing
+            return isinstance(error and (error.__cause__ or error), connection.connection_errors)
 
     def _loop(self) -> None:
         while not self._end.is_set():
@@ -100,6 +98,7 @@ def application(settings: Settings) -> Celery:
     options: dict[str, Any] = {}
     if url.partition(":")[0] in ("redis", "rediss", "redis+socket"):
         options = {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": _ANSWER_SECONDS}
+    app.backend_cls = "disabled"  # else CELERY_RESULT_BACKEND, which is the application's, would be opened
     app.conf.update(
         broker_read_url=url,  # these two, because CELERY_BROKER_URL, which is the application's, would win
         broker_write_url=url,

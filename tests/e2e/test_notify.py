@@ -139,6 +139,8 @@ def test_a_worker_killed_before_its_notice_was_taken_leaves_it_to_another(
 
 
 def test_a_broker_that_was_away_takes_the_notice_when_it_is_back(fleet: Fleet, broker: Valkey, tmp_path: Path) -> None:
+    elsewhere = {name: fleet.redis.database(9) for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")}
+    fleet.env |= elsewhere  # somebody else's
     worker = fleet.worker("w1")
     transfer_id = copy_a_little(fleet)
     eventually(lambda: len(worker.events("notice_not_sent")) >= 2, "it was tried again")
@@ -148,6 +150,7 @@ def test_a_broker_that_was_away_takes_the_notice_when_it_is_back(fleet: Fleet, b
 
     assert (name, outcome["state"]) == (f"{transfer_id}.1", "completed")
     assert len(worker.events("notice_sent")) == 1
+    assert fleet.redis.client(9).dbsize() == 0
 
 
 @pytest.mark.parametrize("value", ["", "a b", "task@", "task@haulage.data", {"task": "t", "queue": "q", "url": "x"}])

@@ -185,13 +185,25 @@ def test_a_notice_sent_twice_has_one_task_id(world: World, outbox: Outbox, couri
     completed(world)
     with away:
         (lost,) = outbox.claim()
-        assert courier._send(lost)  # and then its sender dies
+        assert courier._send(lost) is None  # and then its sender dies
         world.pass_time(2 * LEASE_MS + 1)
         assert courier.deliver() == 1
         told = letters(away)
 
     assert [name for _, name, _ in told] == [lost.name, lost.name]
     assert told[0] == told[1]
+
+
+def test_a_queue_that_refuses_a_notice_holds_up_no_other(world: World, courier: Courier, away: Valkey) -> None:
+    refused, fine = completed(world), cancelled(world)
+    with away:
+        away.client().set("wrong", "no list")
+        world.client.hset(f"hl:{{s0}}:notice:{refused}.1", "queue", "wrong")
+        assert courier.deliver() == 1
+        told = letters(away)
+
+    assert [args[0] for _, _, args in told] == [fine]
+    assert world.client.zcard("hl:{s0}:outbox") == 1
 
 
 def test_a_courier_is_woken_by_the_bell(world: World, courier: Courier, away: Valkey) -> None:
