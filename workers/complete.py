@@ -224,7 +224,7 @@ def _expect_checksum_before(held: Held, ends: Endpoints) -> None:
 
     def passed(count: int) -> None:
         held.check()
-        held.touch()
+        held.passed(count)
 
     try:
         found = ends.destination.hash_upload(ends.upload, algorithm, passed)
@@ -248,7 +248,7 @@ def _expect_checksum_after(held: Held, ends: Endpoints, *, existed: bool) -> Non
         try:
             while count := body.readinto(buffer):
                 held.check()
-                held.touch()
+                held.passed(count)
                 digest.update(buffer[:count])
         finally:
             body.close()

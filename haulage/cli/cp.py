@@ -51,7 +51,7 @@ def cp(source: str, destination: str, quiet: bool, recursive: bool, as_json: boo
     \b
     haulage cp https://example.org/big.iso .
     haulage cp data.tar s3://bucket/2026/ --destination-profile archive
-    haulage cp s3://a/key azblob://b/key --source-profile aws --destination-profile azure
+    haulage cp s3://a/key s3://b/key --source-profile old --destination-profile new
     """
     if recursive:
         raise click.UsageError("copying folders (-r) comes with a later version: name one file or object")

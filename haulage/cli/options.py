@@ -48,7 +48,12 @@ _SPEC = (
 )
 
 _FILTERS = (
-    click.option("--state", type=click.Choice([str(each) for each in State]), help="Only those in this state."),
+    click.option(
+        "--state",
+        type=click.Choice([str(each) for each in State]),
+        metavar="STATE",
+        help=f"Only those in this state: {', '.join(State)}.",
+    ),
     click.option(
         "--direction", type=click.Choice(["upload", "download", "copy"]), help="Only those of this direction."
     ),

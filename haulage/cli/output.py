@@ -42,7 +42,25 @@ def open_client() -> TransferClient:
     from orchestrator.settings import load_settings
 
     settings = load_settings(redis_retry_seconds=_REDIS_PATIENCE_SECONDS)
-    return TransferClient.embedded() if wants_engine(settings) else TransferClient(settings)
+    if not wants_engine(settings):
+        return TransferClient(settings)
+    with _while_it_starts(settings):
+        return TransferClient.embedded()
+
+
+@contextmanager
+def _while_it_starts(settings: Settings) -> Iterator[None]:
+    """On a terminal, say what takes these seconds; nothing of it stays."""
+    from haulage.engine import status
+
+    if not is_live(sys.stderr) or status(settings) is not None:
+        yield
+        return
+    click.echo("starting the engine of this machine", nl=False, err=True)
+    try:
+        yield
+    finally:
+        click.echo("\r\x1b[K", nl=False, err=True)
 
 
 def is_embedded(client: TransferClient) -> bool:

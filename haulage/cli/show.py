@@ -136,7 +136,8 @@ def _facts(transfer: Transfer, details: Details, history: History, client: Trans
             yield "waits", why.removeprefix("waiting: ")
     if transfer.error and not transfer.state.final:
         yield "error", printable(f"{transfer.error.get('code')}: {transfer.error.get('message')}")
-    yield from _holders(details)
+    if not transfer.state.ended:
+        yield from _holders(details)
     for name, value in transfer.result.items():
         if value not in ("", None) and name not in ("size_bytes", "parts"):
             yield name, printable(str(value))

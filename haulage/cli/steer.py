@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from haulage.cli.output import (
     print_json,
     say_error,
 )
+
+if TYPE_CHECKING:
+    from orchestrator.states import State
 
 _MANY = 10_000
 
@@ -66,9 +69,9 @@ def _steer_all(action: str, filters: dict[str, Any], yes: bool, as_json: bool) -
     """False if one that could be steered when it was listed was refused."""
     with open_client() as client:
         if not yes and sys.stdin.isatty():
-            count = len(client.list(**filters, limit=_MANY))
-            which = "that fit the filters" if filters else "that are known"
-            click.confirm(f"{action} what can be of the {count} transfers {which}?", abort=True, err=True)
+            count = len(client.list(**{"state": _concerned(action), **filters}, limit=_MANY))
+            if count:
+                click.confirm(f"{action} {_transfers(count)}?", abort=True, err=True)
         result = getattr(client, f"{action}_all")(**filters)
         for each in result.changed:
             if action in ("resume", "retry"):
@@ -76,9 +79,21 @@ def _steer_all(action: str, filters: dict[str, Any], yes: bool, as_json: bool) -
             print_json({"transfer_id": each, "state": client.get(each).state}) if as_json else click.echo(each)
         for each, code in result.refused.items():
             click.echo(f"{each}: {code}", err=True)
-        count = len(result.changed)
-        click.echo(f"{action}: {count} transfer{'' if count == 1 else 's'}", err=True)
+        click.echo(f"{action}: {_transfers(len(result.changed))}", err=True)
     return not result.refused
+
+
+def _concerned(action: str) -> list[State]:
+    """The states that an action on all is about, where no state is asked for."""
+    from orchestrator.states import State
+
+    live: list[State] = [each for each in State if not each.ended and each is not State.PAUSED]
+    concerned = {"pause": live, "cancel": [*live, State.PAUSED], "resume": [State.PAUSED], "retry": [State.FAILED]}
+    return concerned[action]
+
+
+def _transfers(count: int) -> str:
+    return "1 transfer" if count == 1 else f"{count} transfers"
 
 
 pause = _steering("pause", "paused", "Pause transfers. Their parts are handed back, and what is stored stays.")

@@ -10,7 +10,7 @@ import click
 
 from haulage.cli.completion import complete_ids
 from haulage.cli.options import id_argument
-from haulage.cli.output import errors_as_sentences, json_option, open_client, print_json, printable, report
+from haulage.cli.output import errors_as_sentences, human_bytes, json_option, open_client, print_json, printable, report
 
 if TYPE_CHECKING:
     from orchestrator.events import Event
@@ -84,5 +84,12 @@ def _row(event: Event) -> str:
     at = datetime.fromtimestamp(event.at_ms / 1000).astimezone().strftime("%H:%M:%S")
     part = f"part {event.data['part']}: " if event.data.get("part") else ""
     told = [str(event.data[name]) for name in ("code", "message", "reason", "state") if event.data.get(name)]
-    text = part + ": ".join(told) if told else ", ".join(f"{key} {value}" for key, value in event.data.items())
+    facts = (_fact(name, value) for name, value in event.data.items() if value not in ("", None))
+    text = part + ": ".join(told) if told else ", ".join(facts)
     return printable(f"{at}  {event.transfer_id}  {event.kind:<10} {text}".rstrip())
+
+
+def _fact(name: str, value: object) -> str:
+    if name.endswith("_bytes") and isinstance(value, int):
+        return f"{name.removesuffix('_bytes')} {human_bytes(value)}"
+    return f"{name} {value}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -117,18 +118,18 @@ def test_a_failed_copy_is_tried_again_by_the_same_command_with_its_parts_kept(si
 
 
 def test_a_live_copy_is_joined_and_a_completed_one_begins_anew(site: Site) -> None:
-    url = slow_url(site, bytes_per_second=2 * MIB)
+    url = slow_url(site, bytes_per_second=MIB // 4)
     running = site.submit(url, site.folder / "j.bin", part_size="1MiB", parts_in_flight=4)
-    site.fleet.wait_leased(running)
 
     with copying(site, url, "j.bin") as joined:
+        joined.wait_for(f"going on with {running}")
+        site.web.throttle = None
         assert joined.wait_end() == 0
     with copying(site, url, "j.bin") as again:
         assert again.wait_end() == 1
     with copying(site, url, "j.bin", "--on-exists", "skip") as skipping:
         assert skipping.wait_end() == 0
 
-    assert joined.lines_with(f"going on with {running}")
     assert again.lines_with("destination_exists: ")
     assert again.lines_with("try: --on-exists")
     assert skipping.lines_with("skipped: ")
@@ -251,3 +252,16 @@ def test_no_color_and_dumb_terminals_get_no_colours(site: Site, env: dict[str, s
     assert not re.search(rb"\x1b\[[0-9;]*m", listed.raw.replace(b"\x1b[1m", b"").replace(b"\x1b[0m", b""))
     if "TERM" in env:
         assert b"\x1b" not in listed.raw + copied.raw
+
+
+def test_a_checksum_that_is_proven_is_shown_while_it_is_read_again(tmp_path: Path) -> None:
+    with Fleet(tmp_path / "fleet", RENEW_SECONDS=0.05) as fleet:
+        fleet.worker("one")
+        big = tmp_path / "big.bin"
+        big.write_bytes(BIG.read(0, SIZE) * 12)
+        digest = hashlib.md5(big.read_bytes(), usedforsecurity=False).hexdigest()
+        with Terminal(["cp", big, tmp_path / "copy.bin", "--checksum", f"md5:{digest}"], fleet.environment) as terminal:
+            assert terminal.wait_end() == 0
+
+    assert b"verifying: " in terminal.raw
+    assert terminal.lines_with("verified by md5")
