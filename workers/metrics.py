@@ -63,7 +63,7 @@ FLEET: dict[str, Spec] = {
     "haulage_fleet_stuck_threads": Spec("gauge", "Threads that have not moved for so long.", ("host",)),
     "haulage_fleet_open_sessions": Spec("gauge", "Multipart uploads and temporary files that are open."),
     "haulage_fleet_ended_total": Spec(
-        "counter", "Transfers that ended since this exporter started.", ("direction", "state")
+        "counter", "Transfers that ended since the first scrape.", ("direction", "state")
     ),
     "haulage_fleet_transfer_seconds": Spec(
         "histogram",

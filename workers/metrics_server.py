@@ -51,11 +51,12 @@ class MetricsServer:
         for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
             os.environ.pop(name, None)  # another application's folder, if any: this process counts in memory
         try:
-            from prometheus_client import CollectorRegistry, start_http_server
+            from prometheus_client import CollectorRegistry, disable_created_metrics, start_http_server
             from prometheus_client.multiprocess import MultiProcessCollector
         except ImportError:
             reason = "metrics need the package prometheus-client; run: pip install 'haulage[metrics]'"
             raise RuntimeFailed(reason) from None
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # twice as many series, and nobody reads those
         self.folder = tempfile.mkdtemp(prefix="haulage-metrics-")
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=self.folder)  # type: ignore[no-untyped-call]
