@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import click
 
 from haulage.cli.lazy import LazyGroup, Section
@@ -51,3 +54,6 @@ def main() -> None:
     haulage watch                                  what moves, and what holds it
     haulage COMMAND --help                         options and examples of one command
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a name that this terminal cannot show is no reason to fail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,14 @@ from haulage.cli.painter import Screen
 from haulage.cli.phrases import FRESH_SECONDS, phrase
 
 if TYPE_CHECKING:
+    from haulage.cli.bar import Frame
     from haulage.cli.closer import CloserLook
     from haulage.client import TransferClient
     from orchestrator.views import Transfer
 
 _SOONEST_SECONDS, _LATEST_SECONDS = 0.02, 0.25
+_OUTAGE_SECONDS = 60.0
+"""How long a Redis may be away that did answer: the transfer itself outlives it."""
 
 
 class Follower:
@@ -41,6 +45,8 @@ class Follower:
         self._position = "0"
         self._fault: dict[str, Any] | None = None
         self._fault_at = 0.0
+        self._shown: Frame | None = None
+        self._seen = 0.0
         self.retries = 0
 
     def run(
@@ -53,16 +59,15 @@ class Follower:
         between = _SOONEST_SECONDS
         try:
             while True:
-                transfer = self._client.get(self._id)
-                if transfer.state.ended:
+                transfer = self._look()
+                if transfer is not None and transfer.state.ended:
                     self._screen.clear()
                     return self._client.wait(self._id)
-                if until(transfer):
+                if transfer is not None and until(transfer):
                     return transfer
                 if deadline is not None and time.monotonic() >= deadline:
-                    text = f"transfer {self._id} is still {transfer.state} after {timeout_seconds:g} s"
-                    raise WaitTimeout(text)
-                self._show(transfer)
+                    state = transfer.state if transfer else "out of sight"
+                    raise WaitTimeout(f"transfer {self._id} is still {state} after {timeout_seconds:g} s")
                 left = between if deadline is None else min(between, max(0.0, deadline - time.monotonic()))
                 self._sleep(left)
                 between = min(between * 1.5, _LATEST_SECONDS)
@@ -73,6 +78,22 @@ class Follower:
         """Another way to sleep between two looks."""
         self._sleep = pause_between
 
+    def _look(self) -> Transfer | None:
+        """Read the ledger and show what it says. None while it does not answer, for a minute at most."""
+        from orchestrator.errors import LedgerUnavailable
+
+        try:
+            transfer = self._client.get(self._id)
+            if not transfer.state.ended:
+                self._show(transfer)
+        except LedgerUnavailable:
+            if self._shown is None or time.monotonic() - self._seen > _OUTAGE_SECONDS:
+                raise
+            self._screen.show(dataclasses.replace(self._shown, phrase="the ledger does not answer, trying again"))
+            return None
+        self._seen = time.monotonic()
+        return transfer
+
     def _show(self, transfer: Transfer) -> None:
         from haulage.cli.bar import Frame
         from haulage.cli.rows import name_of
@@ -81,7 +102,8 @@ class Follower:
         self._read_news(now)
         fault = self._fault if now - self._fault_at < FRESH_SECONDS else None
         text = phrase(transfer, self._closer.details(self._id), fault, embedded=is_embedded(self._client))
-        self._screen.show(Frame(name_of(transfer), transfer.progress, self.retries, text))
+        self._shown = Frame(name_of(transfer), transfer.progress, self.retries, text)
+        self._screen.show(self._shown)
 
     def _read_news(self, now: float) -> None:
         for event in self._closer.news(self._id, self._position):
@@ -110,6 +132,7 @@ def follow(
         follower = Follower(client, closer, transfer_id, screen(quiet=quiet, clock=time.monotonic))
         return follower.run(timeout_seconds=timeout_seconds)
     except KeyboardInterrupt:
+        client.keep(transfer_id)
         click.echo(f"{transfer_id} goes on without this command: haulage wait {transfer_id}", err=True)
         sys.exit(1)
     finally:

@@ -39,7 +39,7 @@ class Terminal:
     ) -> None:
         self._argv = [*HAULAGE, *map(str, argv)]
         self._env = {**env, "TERM": env.get("TERM", "xterm-256color"), "PYTHONPATH": str(CHECKOUT)}
-        self._env["PYTHONIOENCODING"] = "utf-8"
+        self._env["PYTHONIOENCODING"] = env.get("ENCODING", "utf-8")
         self._cwd = cwd
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)

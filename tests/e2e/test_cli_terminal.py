@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.cli_terminal import CTRL_C, Terminal
 from tests.e2e.fleet import Fleet, eventually
 from tests.e2e.shared import MIB, Site, sha256
-from tests.servers.range_server import Pattern
+from tests.servers.range_server import Pattern, RangeServer
 
 pytest_plugins = ["tests.e2e.calm"]
 
@@ -265,3 +265,61 @@ def test_a_checksum_that_is_proven_is_shown_while_it_is_read_again(tmp_path: Pat
 
     assert b"verifying: " in terminal.raw
     assert terminal.lines_with("verified by md5")
+
+
+def test_a_ledger_that_goes_away_for_a_while_ends_nothing(tmp_path: Path, web: RangeServer) -> None:
+    web.throttle = MIB // 2
+    url = web.serve("/big.bin", BIG)
+    with Fleet(tmp_path / "fleet") as fleet:
+        fleet.worker("one")
+        with Terminal(["cp", url, tmp_path / "copy.bin", *PARTS], fleet.environment) as terminal:
+            terminal.wait_for(lambda text: percent_of(text) > 0, "a bar")
+            fleet.redis.kill()
+            terminal.wait_for("the ledger does not answer, trying again")
+            fleet.redis.start()
+            web.throttle = None
+            assert terminal.wait_end() == 0, terminal.text
+
+    assert sha256(tmp_path / "copy.bin") == BIG.sha256()
+
+
+def test_a_terminal_of_ascii_gets_ascii(site: Site) -> None:
+    named = site.file(b"x", "caf\u00e9.bin")
+    with copying(
+        site, slow_url(site, bytes_per_second=2 * MIB), "a.bin", *PARTS, env={"ENCODING": "ascii"}
+    ) as terminal:
+        terminal.wait_for("####")
+        assert terminal.wait_end() == 0
+    site.run(named, site.folder / "accent", reference="ascii")
+    with copying(site, "--reference", "ascii", verb="ls", columns=50, env={"ENCODING": "ascii"}) as listed:
+        assert listed.wait_end() == 0
+
+    assert bytes(terminal.raw + listed.raw).isascii()
+
+
+def test_all_asks_first_on_a_terminal(site: Site) -> None:
+    name = site.key()
+    kept = site.client.submit_paused("mem:a", f"mem:{name}", tenant=name)
+    with copying(site, "--all", "--tenant", name, verb="cancel") as refused:
+        refused.wait_for("cancel 1 transfer? [y/N]")
+        refused.send(b"n\n")
+        assert refused.wait_end() == 1
+    still = site.client.get(kept).state
+    with copying(site, "--all", "--tenant", name, "--yes", verb="cancel") as agreed:
+        assert agreed.wait_end() == 0
+
+    assert still == "paused"
+    assert site.client.get(kept).state == "cancelled"
+    assert agreed.lines_with("cancel: 1 transfer")
+
+
+def test_events_are_rows_on_a_terminal(site: Site) -> None:
+    transfer_id = site.run(site.file(b"x" * 2048), site.folder / "e").transfer_id
+
+    with copying(site, transfer_id, verb="events", columns=200) as terminal:
+        assert terminal.wait_end() == 0
+
+    rows = [each for each in terminal.lines if each]
+    assert all(re.match(rf"\d\d:\d\d:\d\d  {transfer_id}  \w+", each) for each in rows), rows
+    assert "size 2.0 KiB" in terminal.text
+    assert rows[-1].split()[2] == "completed"
