@@ -65,14 +65,14 @@ def kept_live(settings: Settings) -> set[str]:
 def any_live(settings: Settings) -> bool:
     """Whether there is a transfer that may move."""
     with TransferClient(settings) as transfers:
-        return any(transfers.list(state=state, limit=1) for state in LIVE)
+        return bool(transfers.list(state=LIVE, limit=1))
 
 
 def pause_others(settings: Settings) -> int:
     """Pause the live transfers that nobody keeps; answers how many."""
     count, keeping = 0, kept(settings)
     with TransferClient(settings) as transfers:
-        live = {each.transfer_id for state in LIVE for each in transfers.list(state=state, limit=_ALL)}
+        live = {each.transfer_id for each in transfers.list(state=LIVE, limit=_ALL)}
         for each in live - keeping:
             with suppress(HaulageError):  # it ended meanwhile
                 transfers.pause(each)

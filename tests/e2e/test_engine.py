@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from haulage.client import TransferClient as FaceClient
@@ -220,6 +221,32 @@ def test_other_credentials_get_another_engine_unless_something_moves(
 
 def pids(world: EngineWorld) -> list[int]:
     return world.status().worker_pids
+
+
+def test_it_runs_in_the_foreground_and_without_forks_too(world: EngineWorld, web: RangeServer, tmp_path: Path) -> None:
+    """As under a service manager, and as on macOS: workers are fresh processes there, and all end with the engine."""
+    code = (
+        "import sys; from haulage.engine import forks; forks.can_fork = lambda: False\n"
+        "from haulage.engine.__main__ import main; sys.exit(main(['--folder', sys.argv[1], '--umask', '027']))"
+    )
+    url = web.serve("/b.bin", Pattern(SIZE))
+    engine = world.client_process(code, str(world.folder))
+    try:
+        eventually(lambda: status(world.settings) is not None, "the engine listens")
+        with world.client() as client:
+            workers = [psutil.Process(each) for each in pids(world)]
+            assert world.status().pid == engine.pid
+            assert all("workers.process" in each.cmdline() for each in workers)
+            assert finished(client, client.submit(url, str(tmp_path / "b.bin"))) is State.COMPLETED
+            assert (tmp_path / "b.bin").stat().st_mode & 0o777 == 0o640
+        engine.terminate()
+        assert engine.wait(PATIENCE_SECONDS) == 0
+    finally:
+        engine.kill()
+        engine.communicate()
+
+    assert world.processes() == []
+    assert not any(each.is_running() for each in workers)
 
 
 def test_the_command_line_shows_and_stops_it(world: EngineWorld) -> None:
