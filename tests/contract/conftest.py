@@ -16,6 +16,7 @@ import pytest
 from providers.base import MIB, Destination, Options, Profile, Services, Source
 from providers.registry import open_destination, open_source
 from providers.schemes import parse
+from tests.servers.azurite import Azurite
 from tests.servers.nginx import Nginx
 from tests.servers.s3_server import S3Server
 
@@ -65,6 +66,8 @@ class Place:
     profile: Profile = field(default_factory=lambda: Profile("test"))
     services: Services = field(default_factory=Services)
     transfer_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    refuses_late_parts: bool = True
+    """False where an upload is nothing the store knows of: a part for one that has ended is kept, and never used."""
 
     def source(self, name: str) -> Source:
         return open_source(parse(self.url(name), "source"), self.profile, self._options(), self.services)
@@ -169,30 +172,54 @@ def s3_place(s3_server: S3Server, s3_client: Any) -> Place:
     return Place(lambda name: f"s3://contract/{prefix}/{name}", store, read, part_bytes=5 * MIB, profile=profile)
 
 
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    with Azurite(tmp_path_factory.mktemp("azurite")) as server:
+        server.make_container("contract")
+        yield server
+
+
+@pytest.fixture
+def azure_place(azurite: Azurite) -> Place:
+    prefix = uuid.uuid4().hex
+
+    def store(name: str, data: bytes) -> None:
+        azurite.blob("contract", f"{prefix}/{name}").upload_blob(data, overwrite=True)
+
+    return Place(
+        lambda name: f"azblob://contract/{prefix}/{name}",
+        store,
+        read=lambda name: azurite.read_if_there("contract", f"{prefix}/{name}"),
+        part_bytes=70_001,
+        profile=Profile("test", azurite.profile),
+        refuses_late_parts=False,
+    )
+
+
 def _named(request: pytest.FixtureRequest) -> Place:
     place: Place = request.getfixturevalue(f"{request.param}_place")
     return place
 
 
-@pytest.fixture(params=["local", "memory", "s3"])
+@pytest.fixture(params=["local", "memory", "s3", "azure"])
 def place(request: pytest.FixtureRequest) -> Place:
     """A store that takes an object in parts."""
     return _named(request)
 
 
-@pytest.fixture(params=["local", "memory", "s3", "http"])
+@pytest.fixture(params=["local", "memory", "s3", "azure", "http"])
 def whole_place(request: pytest.FixtureRequest) -> Place:
     """A store that takes an object at all, if only by one PUT."""
     return _named(request)
 
 
-@pytest.fixture(params=["local", "memory", "s3", "http"])
+@pytest.fixture(params=["local", "memory", "s3", "azure", "http"])
 def origin(request: pytest.FixtureRequest) -> Place:
     """A store that objects are read from."""
     return _named(request)
 
 
-@pytest.fixture(params=["s3"])
+@pytest.fixture(params=["s3", "azure"])
 def listing_place(request: pytest.FixtureRequest) -> Place:
     """A store that says which parts it holds."""
     return _named(request)
