@@ -58,7 +58,7 @@ class _Shown:
 
 @dataclass(slots=True, eq=False)
 class _Listener:
-    """``after``: how far it has read each of its streams."""
+    """``after``: how far it has read each of its streams. ``over``: its one transfer is final, nothing can follow."""
 
     listener_id: str
     callback: Callback
@@ -66,6 +66,7 @@ class _Listener:
     interval_seconds: float
     after: dict[str, str]
     shown: dict[str, _Shown] = field(default_factory=dict)
+    over: bool = False
 
 
 class Listeners:
@@ -266,11 +267,11 @@ class _Runner:
             except (Exception, SystemExit):
                 log.exception("a progress callback raised: transfers and other callbacks go on")
 
-    def _look_safely(self) -> float:
-        """Look; answers how many seconds to rest. A fault costs one look: nothing was passed over."""
-        listeners = self._listeners()
+    def _look_safely(self) -> float | None:
+        """Look; answers how many seconds to rest, None until woken. A fault costs one look: nothing was passed over."""
+        listeners = [each for each in self._listeners() if not each.over]
         if not listeners:
-            return _LOOK_SECONDS
+            return None
         try:
             self._look(self._ledger(), listeners)
         except LedgerUnavailable as exc:
@@ -296,7 +297,8 @@ class _Runner:
         self._working = seen.working
         self._tell_events(ledger, listeners, seen)
         for listener in listeners:
-            self._tell_progress(listener, seen, now)
+            if not listener.over:
+                self._tell_progress(listener, seen, now)
 
     def _ids(self, listener: _Listener) -> Iterable[str]:
         return self._working if listener.transfer_id is None else (listener.transfer_id,)
@@ -344,6 +346,7 @@ class _Runner:
         shown.due_at = min(shown.due_at, 0.0)
         if event.kind in ("completed", "failed", "cancelled"):
             del listener.shown[event.transfer_id]
+            listener.over = listener.transfer_id is not None and event.kind != "failed"
 
     def _say_lost(self, ledger: Ledger, listeners: list[_Listener], seen: Seen) -> None:
         full = {name for name, events in seen.events.items() if len(events) == BATCH}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -238,6 +239,26 @@ def test_nothing_runs_without_a_listener(world: World, listeners: Listeners) -> 
     assert running() == THREADS
     listeners.clear()
     wait_until(lambda: running() == set(), "they end again")
+
+
+def test_redis_is_not_asked_again_for_a_transfer_that_is_final(world: World, listeners: Listeners) -> None:
+    transfer_id = world.submit()
+    updates: list[Update] = []
+    for _ in range(3):
+        listeners.add(updates.append, transfer_id, interval_seconds=QUICK)
+    world.ledger.steer(transfer_id, "cancel")
+    wait_until(lambda: kinds(updates).count("cancelled") == 3, "all have heard")
+
+    def looks() -> int:
+        stats: Any = world.client.info("commandstats")
+        return int(stats["cmdstat_xread"]["calls"])
+
+    before = looks()
+    late: list[Update] = []
+    listeners.add(late.append, transfer_id)
+    wait_until(lambda: kinds(late) == ["queued", "cancelled"], "the new one hears")
+
+    assert looks() <= before + 2  # one that was under way, and one for the new listener
 
 
 def test_closing_delivers_what_has_happened(world: World, listeners: Listeners) -> None:
