@@ -28,7 +28,7 @@ from orchestrator.submitting import (
     write_many,
     write_one,
 )
-from orchestrator.views import Snapshot, Transfer, snapshot_of
+from orchestrator.views import Snapshot, Transfer
 from orchestrator.waiting import wait_for, wait_for_all
 
 if TYPE_CHECKING:  # these import Redis, which waits until something is asked of it
@@ -139,9 +139,9 @@ class TransferClient(Steers):
 
     def snapshot(self) -> Snapshot:
         """How many are queued and at work now, of the whole fleet."""
-        from orchestrator.pages import live_now
+        from orchestrator.pages import count_live
 
-        return snapshot_of(live_now(self._ledger))
+        return count_live(self._ledger)
 
     def history(self, transfer_id: str) -> History:
         """The latest failed attempts of its parts, newest first."""

@@ -12,6 +12,7 @@ from orchestrator.moves import move
 from orchestrator.reading import LedgerReads, pairs, pairs_of, text_of
 from orchestrator.records import Record
 from orchestrator.states import State
+from orchestrator.views import Snapshot
 
 PAGE = 200
 """Transfers in one page: some hundred KB at most, so that no other caller of Redis waits long."""
@@ -83,11 +84,17 @@ def live_among(ledger: LedgerReads, transfer_ids: Sequence[str]) -> set[str]:
     return found
 
 
-def live_now(ledger: LedgerReads) -> list[tuple[str, str, str]]:
-    """State, direction and destination identity of every transfer that holds a destination; per shard at one moment."""
-    found = []
+def count_live(ledger: LedgerReads) -> Snapshot:
+    """What is queued and at work. At one moment in a fleet of some thousand live transfers; beyond, page by page."""
+    live: dict[str, tuple[str, str, str]] = {}
     for prefix in ledger.prefixes:
-        with ledger_errors():
-            flat = [text_of(each) for each in move("snapshot")(ledger.redis, prefix)]
-        found += [(flat[at], flat[at + 1], flat[at + 2]) for at in range(0, len(flat), 3)]
-    return found
+        cursor = "0"
+        while True:
+            with ledger_errors():
+                reply = [text_of(each) for each in move("snapshot")(ledger.redis, prefix, cursor, _STATES)]
+            cursor, *flat = reply
+            live |= {flat[at]: (flat[at + 1], flat[at + 2], flat[at + 3]) for at in range(0, len(flat), 4)}
+            if cursor == "0":
+                break
+    active = [(direction, identity) for state, direction, identity in live.values() if state != State.QUEUED]
+    return Snapshot(len(live) - len(active), len(active), sorted(active))

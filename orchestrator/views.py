@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -59,12 +59,6 @@ class Snapshot:
     queued: int
     active: int
     active_keys: list[tuple[str, str]] = field(default_factory=list)
-
-
-def snapshot_of(live: Sequence[tuple[str, str, str]]) -> Snapshot:
-    """Count rows of (state, direction, destination identity), as the move ``snapshot`` answers them."""
-    active = [(direction, identity) for state, direction, identity in live if state not in ("queued", "paused")]
-    return Snapshot(sum(state == State.QUEUED for state, _, _ in live), len(active), sorted(active))
 
 
 class Views:

@@ -158,7 +158,8 @@ def test_a_page_goes_on_where_its_last_transfer_has_expired(user: TransferClient
 def test_a_page_is_one_round_trip(settings: Settings, proxy: TurnsProxy) -> None:
     with TransferClient(redis_url=proxy.url, host="here", redis_retry_seconds=0) as user:
         user.submit_many([(f"/from/{number}", f"/to/{number}", {"not_before": 4e9}) for number in range(450)])
-        user.snapshot()  # Redis learns the script
+        for learn in (user.snapshot, user.list):  # Redis does not know the scripts yet
+            learn()
 
         assert proxy.turns_of(lambda: user.list(limit=1)) == 1
         assert proxy.turns_of(lambda: user.list(limit=450)) == 3
@@ -387,6 +388,20 @@ def test_a_snapshot_shows_what_is_at_work_and_what_waits(client: redis.Redis, se
 
         assert other.snapshot() == user.snapshot()
         assert (user.snapshot().active, user.snapshot().queued) == (1, 1)
+
+
+def test_a_snapshot_of_many_counts_each_once(
+    client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.pages._STATES", 50)
+    with TransferClient(with_slots(settings, shards=2)) as user:
+        sent = user.submit_many([(f"/from/{number}", f"/to/{number}") for number in range(1500)])
+        user.pause(sent[-1].transfer_id)
+
+        now = user.snapshot()
+
+    assert now.active == settings.upload_slots * 2 == len(set(now.active_keys))
+    assert now.queued == 1500 - now.active - 1
 
 
 def test_a_destination_is_free_again_once_its_transfer_has_ended(user: TransferClient) -> None:

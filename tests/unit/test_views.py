@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from haulage import Progress, State, Transfer, TransferRecord, status_number
-from orchestrator.views import Rates, snapshot_of
+from orchestrator.views import Rates
 
 MIB = 1 << 20
 
@@ -80,17 +80,6 @@ def test_rates_are_kept_for_a_thousand_transfers_and_no_more() -> None:
     now[0] += 1
     assert rates.sample("1000", at(MIB)).bytes_per_second == MIB
     assert rates.sample("0", at(MIB)).bytes_per_second == 0.0
-
-
-def test_a_snapshot_counts_paused_transfers_nowhere() -> None:
-    """RC-10."""
-    rows = [("queued", "upload", "q"), ("paused", "upload", "p")]
-    rows += [(state, "download", state) for state in ("preparing", "running", "waiting", "completing")]
-
-    snapshot = snapshot_of(rows)
-
-    assert (snapshot.queued, snapshot.active) == (1, 4)
-    assert snapshot.active_keys == [("download", each) for each in ("completing", "preparing", "running", "waiting")]
 
 
 @pytest.mark.parametrize(
