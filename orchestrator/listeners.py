@@ -1,72 +1,26 @@
-"""Callbacks of an application: one thread watches the ledger, another calls, in order. Neither runs unneeded."""
+"""Callbacks of an application: for one transfer or for all, in order, on one thread, and none that nobody needs."""
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import ClientClosed, InvalidSpec, LedgerUnavailable, RuntimeFailed
-from orchestrator.events import FROM_START, Event, newest, oldest_if_lost, order_of, shard_streams, stream_of
+from orchestrator.errors import ClientClosed, InvalidSpec
+from orchestrator.events import FROM_START, newest, shard_streams, stream_of
 from orchestrator.ledger import Ledger
-from orchestrator.progress import Meter, Progress, finished
+from orchestrator.mailbox import Callback, Listener, Update
 from orchestrator.records import Record
-from orchestrator.states import State
-from orchestrator.watching import BATCH, Seen, look
+from orchestrator.runner import Runner
 
 if TYPE_CHECKING:  # the client imports this module
-    from orchestrator.client import Transfer
+    from orchestrator.views import Transfer
 
-log = logging.getLogger(__name__)
+__all__ = ["Listeners", "Update"]
 
-QUEUE_LIMIT = 2048
-"""Updates that may wait for the callback thread. Beyond it progress frames are dropped, state changes never."""
-
-_LOOK_SECONDS = 0.2
 _DELIVER_SECONDS = 5.0
-_MOVING = frozenset({State.RUNNING, State.WAITING, State.COMPLETING})
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """What a callback gets. ``event`` says what happened; None: a progress frame, with rates and time left.
-
-    ``transfer`` is as it was when the ledger was read: after a burst of events it may be further than ``event``.
-    """
-
-    transfer: Transfer
-    event: Event | None = None
-
-
-Callback = Callable[[Update], object]
-
-
-@dataclass(slots=True)
-class _Shown:
-    """What a listener was last shown of a transfer."""
-
-    meter: Meter
-    due_at: float = 0.0
-    last: Progress | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Listener:
-    """``after``: how far it has read each of its streams. ``over``: its one transfer is final, nothing can follow."""
-
-    listener_id: str
-    callback: Callback
-    transfer_id: str | None
-    interval_seconds: float
-    after: dict[str, str]
-    shown: dict[str, _Shown] = field(default_factory=dict)
-    over: bool = False
 
 
 class Listeners:
@@ -85,8 +39,8 @@ class Listeners:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._listeners: dict[str, _Listener] = {}
-        self._runner: _Runner | None = None
+        self._listeners: dict[str, Listener] = {}
+        self._runner: Runner | None = None
         self._closed = False
 
     def add(self, callback: Callback, transfer_id: str | None = None, *, interval_seconds: float = 0.2) -> str:
@@ -104,12 +58,12 @@ class Listeners:
         else:
             ledger.record(transfer_id)
             after = {stream_of(ledger, transfer_id): FROM_START}
-        listener = _Listener(str(uuid.uuid4()), callback, transfer_id, interval_seconds, after)
+        listener = Listener(str(uuid.uuid4()), callback, transfer_id, interval_seconds, after)
         with self._lock:
             if self._closed:
                 raise ClientClosed("this TransferClient was closed")
             if self._runner is None or self._runner.ending:
-                self._runner = _Runner(self._ledger, self._view, self._ordered, self._runner)
+                self._runner = Runner(self._ledger, self._view, self._ordered, self._runner)
             self._listeners[listener.listener_id] = listener
             self._runner.look_soon()
         return listener.listener_id
@@ -142,7 +96,7 @@ class Listeners:
         if not (runner and runner.is_calling):  # else what is queued is delivered after the callback has returned
             self.clear()
 
-    def _ordered(self) -> list[_Listener]:
+    def _ordered(self) -> list[Listener]:
         """A copy: listeners of one transfer first, then those of all, each in the order they came."""
         with self._lock:
             return sorted(self._listeners.values(), key=lambda each: each.transfer_id is None)
@@ -150,250 +104,3 @@ class Listeners:
     def _mind_fork(self) -> None:
         if self._pid != os.getpid():
             self._reset()
-
-
-class _Mailbox:
-    """First in, first out, bounded for what may be dropped."""
-
-    def __init__(self) -> None:
-        self._items: deque[tuple[_Listener, Update]] = deque()
-        self._changed = threading.Condition()
-        self._closed = False
-
-    def put(self, listener: _Listener, update: Update, *, droppable: bool) -> None:
-        """When it is full, drop a frame; wait with anything else, unless nobody may wait any more."""
-        with self._changed:
-            if droppable and len(self._items) >= QUEUE_LIMIT:
-                return
-            self._changed.wait_for(lambda: len(self._items) < QUEUE_LIMIT or self._closed)
-            self._items.append((listener, update))
-            self._changed.notify_all()
-
-    def get(self) -> tuple[_Listener, Update] | None:
-        """The next, or None when there will be no more."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._items or self._closed)
-            if not self._items:
-                return None
-            self._changed.notify_all()
-            return self._items.popleft()
-
-    def close(self) -> None:
-        """What is in it can still be taken; nobody waits for room."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-
-class _Runner:
-    """The two threads, from the first listener to the last."""
-
-    def __init__(
-        self,
-        ledger: Callable[[], Ledger],
-        view: Callable[[Record], Transfer],
-        listeners: Callable[[], list[_Listener]],
-        before: _Runner | None,
-    ) -> None:
-        self._ledger = ledger
-        self._view = view
-        self._listeners = listeners
-        self._mailbox = _Mailbox()
-        self._working: set[str] = set()
-        self._wake = threading.Event()
-        self._window = 0.0
-        self._closing = False
-        self.ending = False
-        self._watcher = threading.Thread(target=self._watch, name="haulage-listeners", daemon=True)
-        self._caller = threading.Thread(target=self._call, args=(before,), name="haulage-callbacks", daemon=True)
-        try:
-            self._caller.start()
-            self._watcher.start()
-        except RuntimeError as exc:
-            self.end()
-            raise RuntimeFailed(f"the threads of progress callbacks could not be started: {exc}") from exc
-
-    @property
-    def is_calling(self) -> bool:
-        """Whether a callback asks."""
-        return threading.current_thread() is self._caller
-
-    def look_soon(self) -> None:
-        """Somebody is new."""
-        self._wake.set()
-
-    def end(self) -> None:
-        """Nobody listens any more."""
-        self.ending = True
-        self._wake.set()
-        self._mailbox.close()
-
-    def finish(self, seconds: float) -> None:
-        """One last look, then the end of both threads; waits for it unless a callback asks."""
-        self._closing = True
-        self._wake.set()
-        if self.is_calling:
-            return
-        deadline = time.monotonic() + seconds
-        self._watcher.join(seconds)
-        self._mailbox.close()
-        self._caller.join(max(0.0, deadline - time.monotonic()))
-        if self._caller.is_alive():
-            log.warning("progress callbacks were not done after %g s: the rest is dropped", seconds)
-
-    def _watch(self) -> None:
-        try:
-            while not self.ending:
-                is_last = self._closing
-                pause = self._look_safely()
-                if is_last:
-                    return
-                self._wake.wait(pause)
-                self._wake.clear()
-        except ClientClosed:
-            log.debug("the client was closed")
-        finally:
-            self._mailbox.close()
-
-    def _call(self, before: _Runner | None) -> None:
-        if before:
-            before._caller.join()  # never two callbacks at once
-        while (item := self._mailbox.get()) is not None:
-            listener, update = item
-            if listener not in self._listeners():
-                continue
-            try:
-                listener.callback(update)
-            except (Exception, SystemExit):
-                log.exception("a progress callback raised: transfers and other callbacks go on")
-
-    def _look_safely(self) -> float | None:
-        """Look; answers how many seconds to rest, None until woken. A fault costs one look: nothing was passed over."""
-        listeners = [each for each in self._listeners() if not each.over]
-        if not listeners:
-            return None
-        try:
-            self._look(self._ledger(), listeners)
-        except LedgerUnavailable as exc:
-            log.warning("progress callbacks wait for the ledger: %s", exc)
-            return 1.0
-        except ClientClosed:
-            raise
-        except Exception:
-            log.exception("progress callbacks could not be served: they are tried again")
-            return 1.0
-        return max(0.01, min(_LOOK_SECONDS, *(each.interval_seconds for each in listeners)))
-
-    def _look(self, ledger: Ledger, listeners: list[_Listener]) -> None:
-        now = time.monotonic()
-        self._window = ledger.settings.renew_seconds
-        after: dict[str, str] = {}
-        for listener in listeners:
-            for name, position in listener.after.items():
-                after[name] = min(position, after.get(name, position), key=order_of)
-        due = {id_ for each in listeners for id_ in self._ids(each) if self._shown(each, id_).due_at <= now}
-        for_all = any(each.transfer_id is None for each in listeners)
-        seen = look(ledger, after=after, transfers=due, working=for_all)
-        self._working = seen.working
-        self._tell_events(ledger, listeners, seen)
-        for listener in listeners:
-            if not listener.over:
-                self._tell_progress(listener, seen, now)
-
-    def _ids(self, listener: _Listener) -> Iterable[str]:
-        return self._working if listener.transfer_id is None else (listener.transfer_id,)
-
-    def _shown(self, listener: _Listener, transfer_id: str) -> _Shown:
-        if transfer_id not in listener.shown:
-            listener.shown[transfer_id] = _Shown(Meter(self._window))
-        return listener.shown[transfer_id]
-
-    # State changes
-
-    def _tell_events(self, ledger: Ledger, listeners: list[_Listener], seen: Seen) -> None:
-        found: dict[tuple[tuple[int, int], str], tuple[Event, set[str]]] = {}
-        for name, events in seen.events.items():
-            for event in events:
-                # The same event has the same position in both of its streams.
-                found.setdefault((order_of(event.position), event.transfer_id), (event, set()))[1].add(name)
-        told = [found[each] for each in sorted(found) if found[each][0].kind != "progress"]
-        missing = {event.transfer_id for event, _ in told} - set(seen.records)
-        records = {**seen.records, **{each.transfer_id: each for each in ledger.records(sorted(missing)) if missing}}
-        self._say_lost(ledger, listeners, seen)
-        for event, names in told:
-            record = records.get(event.transfer_id)
-            for listener in listeners:
-                if record and any(_is_new(listener, name, event) for name in names):
-                    self._tell_event(listener, event, record, seen.flying.get(event.transfer_id, 0))
-        for listener in listeners:
-            for name in listener.after.keys() & seen.events.keys():
-                end = seen.events[name][-1].position
-                listener.after[name] = max(end, listener.after[name], key=order_of)
-
-    def _tell_event(self, listener: _Listener, event: Event, record: Record, flying: int) -> None:
-        transfer = self._viewed(record)
-        if transfer is None:
-            return
-        shown = self._shown(listener, event.transfer_id)
-        if event.kind == "completed":
-            progress = finished(_flying(transfer.progress, flying), record.data("result").get("size_bytes"))
-            smoothed = shown.last.smoothed_bytes_per_second if shown.last else 0.0
-            transfer = replace(transfer, progress=replace(progress, smoothed_bytes_per_second=smoothed))
-            self._mailbox.put(listener, Update(transfer), droppable=False)
-        else:
-            transfer = replace(transfer, progress=_flying(transfer.progress, flying))
-        self._mailbox.put(listener, Update(transfer, event), droppable=False)
-        shown.due_at = min(shown.due_at, 0.0)
-        if event.kind in ("completed", "failed", "cancelled"):
-            del listener.shown[event.transfer_id]
-            listener.over = listener.transfer_id is not None and event.kind != "failed"
-
-    def _say_lost(self, ledger: Ledger, listeners: list[_Listener], seen: Seen) -> None:
-        full = {name for name, events in seen.events.items() if len(events) == BATCH}
-        for listener in listeners if full else ():
-            for name in listener.after.keys() & full:
-                if oldest := oldest_if_lost(ledger, name, listener.after[name]):
-                    log.warning("a progress callback missed events before %s: they are not kept", oldest)
-
-    # Progress frames
-
-    def _tell_progress(self, listener: _Listener, seen: Seen, now: float) -> None:
-        for transfer_id in self._ids(listener):
-            record, shown = seen.records.get(transfer_id), self._shown(listener, transfer_id)
-            if record is None or shown.due_at > now:
-                continue
-            shown.due_at = now + listener.interval_seconds if not record.state.ended else float("inf")
-            transfer = self._viewed(record) if record.state in _MOVING else None
-            if transfer is None:
-                continue
-            progress = shown.meter.sample(now, _flying(transfer.progress, seen.flying[transfer_id]))
-            last, shown.last = shown.last, progress
-            if last is None or not _same(last, progress):
-                self._mailbox.put(listener, Update(replace(transfer, progress=progress)), droppable=True)
-        if listener.transfer_id is None:
-            for gone in listener.shown.keys() - self._working:
-                del listener.shown[gone]
-
-    def _viewed(self, record: Record) -> Transfer | None:
-        try:
-            return self._view(record)
-        except Exception:
-            log.exception("a transfer cannot be shown to progress callbacks: %s", record.transfer_id)
-            return None
-
-
-def _is_new(listener: _Listener, name: str, event: Event) -> bool:
-    return name in listener.after and order_of(event.position) > order_of(listener.after[name])
-
-
-def _flying(progress: Progress, flying: int) -> Progress:
-    return replace(progress, received_bytes=progress.durable_bytes + flying)
-
-
-def _same(last: Progress, now: Progress) -> bool:
-    """Nothing moved, and the last frame said so already."""
-    counted = (last.durable_bytes, last.received_bytes, last.total_bytes, last.parts_done)
-    return (
-        counted == (now.durable_bytes, now.received_bytes, now.total_bytes, now.parts_done)
-        and last.bytes_per_second == now.bytes_per_second == 0
-    )

@@ -16,7 +16,8 @@ import pytest
 from orchestrator.connection import connect
 from orchestrator.errors import ClientClosed, InvalidSpec, RuntimeFailed, TransferNotFound
 from orchestrator.ledger import Ledger
-from orchestrator.listeners import QUEUE_LIMIT, Listeners, Update, _Listener, _Mailbox
+from orchestrator.listeners import Listeners, Update
+from orchestrator.mailbox import QUEUE_LIMIT, Listener, Mailbox
 from orchestrator.records import Lease
 from orchestrator.settings import load_settings
 from orchestrator.views import Views
@@ -182,7 +183,7 @@ def test_one_that_raises_or_exits_harms_nobody(
     world.ledger.steer(transfer_id, "cancel")
 
     wait_until(lambda: kinds(heard) == ["queued", "cancelled"], "the other hears all")
-    assert [each.name for each in caplog.records] == ["orchestrator.listeners"] * 2
+    assert [each.name for each in caplog.records] == ["orchestrator.runner"] * 2
 
 
 def test_no_state_change_is_lost_while_a_callback_sleeps(world: World, listeners: Listeners) -> None:
@@ -208,9 +209,9 @@ def test_no_state_change_is_lost_while_a_callback_sleeps(world: World, listeners
 
 def test_only_frames_are_dropped_when_ten_thousand_wait(world: World, listeners: Listeners) -> None:
     """RC-36, on the queue itself: order is kept, and the bound holds for what may be dropped."""
-    mailbox, view = _Mailbox(), Views(list).view
+    mailbox, view = Mailbox(), Views(list).view
     transfer = view(world.record(world.submit()))
-    nobody = _Listener("", print, None, 1.0, {})
+    nobody = Listener("", print, None, 1.0, {})
     sent = [Update(transfer) for _ in range(10_000)]
 
     for each in sent:
