@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from haulage.doctor.reach import shown as shown_place
+from haulage.engine import status, wants_engine
 from orchestrator.settings import Settings
 
 PREFIX = "HAULAGE_"
@@ -41,7 +42,10 @@ class Setting:
 
 
 def origins(settings: Settings, environ: Mapping[str, str]) -> list[Setting]:
-    """Every setting in the order of ``Settings``, then each profile with the names of its keys."""
+    """Every setting in the order of ``Settings``, then each profile with the names of its keys.
+
+    With no Redis named, ``redis_url`` is that of this machine's engine, or nothing where none runs.
+    """
     given = {name.upper(): name for name in environ}
     file, keys = _toml(environ)
     found = []
@@ -56,6 +60,10 @@ def origins(settings: Settings, environ: Mapping[str, str]) -> list[Setting]:
         else:
             origin = "given" if name in settings.model_fields_set else "default"
         found.append(Setting(name, _masked(getattr(settings, name)), origin, variable))
+    if wants_engine(settings):
+        running = status(settings)
+        shown = f"unix://{shown_place(running.redis_url)}" if running else None
+        found[0] = Setting("redis_url", shown, "engine", f"{PREFIX}REDIS_URL")
     return found + [_profile(settings, environ, file, name) for name in settings.profile_names()]
 
 

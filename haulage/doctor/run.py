@@ -12,7 +12,7 @@ from pathlib import Path
 import redis
 
 from haulage.doctor import engine, fleet, machine, profiles, reach, server
-from haulage.doctor.check import Check, Status, warn
+from haulage.doctor.check import Check, Status, fail, warn
 from haulage.engine import wants_engine
 from haulage.engine.folders import place_of
 from orchestrator.connection import connect
@@ -38,6 +38,8 @@ def diagnose(settings: Settings, *, only: Iterable[str] = (), bucket: str | None
                 found += _redis_and_fleet(client, meant, groups)
             if "worker" in groups:
                 found.append(_this_worker(client, meant))
+    elif meant is None and "worker" in groups:
+        found.append(fail("worker", "no Redis is named, and no engine runs", "set HAULAGE_REDIS_URL"))
     if "machine" in groups:
         found += _machine(settings)
     if "profiles" in groups:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import redis
 from redis.exceptions import NoPermissionError
 
 from orchestrator.dispatch import make_app
+from orchestrator.errors import TransferNotFound
 from orchestrator.states import State
 from tests.deploy.files import DEPLOY, documents, pods, services
 from tests.doctor.ask import doctor
 from tests.e2e.fleet import Fleet
-from tests.servers.process import LOOPBACK, ServerProcess, free_port
+from tests.servers.process import LOOPBACK, ServerProcess, free_port, wait_until
 from tests.servers.valkey import Valkey, valkey_binary
 
 PASSWORD = "p4ssword"
@@ -176,6 +178,33 @@ def test_keda_counts_keys_that_a_ledger_with_work_has(tmp_path: Path) -> None:
     assert list(at_work.values()) == [1]
     assert at_work.keys() < lists
     assert left == []
+
+
+def test_a_backup_made_as_the_readme_says_brings_the_transfers_back(tmp_path: Path) -> None:
+    readme = (DEPLOY / "README.md").read_text()
+    (tmp_path / "a").write_bytes(bytes(300 * KIB))
+    with Fleet(tmp_path / "first") as fleet:
+        kept = fleet.client.submit_paused(str(tmp_path / "a"), str(tmp_path / "b"))
+        server = fleet.redis.client()
+        server.config_set("auto-aof-rewrite-percentage", 0)
+        wait_until(lambda: server.info("persistence")["aof_rewrite_in_progress"] == 0, "no rewrite")
+        wait_until(lambda: server.info("persistence")["aof_buffer_length"] == 0, "the file is written")
+        shutil.copytree(fleet.redis.folder / "appendonlydir", tmp_path / "backup")
+        lost = fleet.client.submit_paused(str(tmp_path / "a"), str(tmp_path / "c"))
+
+    restored = Fleet(tmp_path / "second")
+    shutil.copytree(tmp_path / "backup", restored.redis.folder / "appendonlydir")
+    with restored as fleet:
+        fleet.worker("restored")
+        fleet.client.resume(kept)
+        ended = fleet.wait(kept)
+        with pytest.raises(TransferNotFound):
+            fleet.client.get(lost)
+
+    assert ended.state == "completed"
+    assert (tmp_path / "b").read_bytes() == bytes(300 * KIB)
+    assert "auto-aof-rewrite-percentage 0" in readme
+    assert "cp -a /data/appendonlydir" in readme
 
 
 def test_the_acl_file_names_no_password() -> None:
