@@ -16,13 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.storage.blob import (
-    AccountSasPermissions,
-    BlobClient,
-    BlobServiceClient,
-    ResourceTypes,
-    generate_account_sas,
-)
+from azure.storage.blob import BlobClient, BlobServiceClient, ContainerSasPermissions, generate_container_sas
 
 from tests.servers.azurite_install import azurite_command
 from tests.servers.process import LOOPBACK, ServerProcess, free_port
@@ -91,13 +85,16 @@ class Azurite(ServerProcess):
         except ResourceNotFoundError:
             return None
 
-    def sas(self, permissions: str = "rwcd", *, lasts: timedelta = timedelta(hours=1)) -> str:
-        """A SAS for all blobs of the account; of letters: r(ead) w(rite) c(reate) d(elete)."""
-        return generate_account_sas(
+    def sas(self, container: str, permissions: str = "rwcd", *, lasts: timedelta = timedelta(hours=1)) -> str:
+        """A SAS for the blobs of a container; of letters: r(ead) w(rite) c(reate) d(elete).
+
+        One for the whole account cannot copy blocks here: the server answers 500.
+        """
+        return generate_container_sas(
             self.account,
-            self.key,
-            resource_types=ResourceTypes(object=True),
-            permission=AccountSasPermissions(
+            container,
+            account_key=self.key,
+            permission=ContainerSasPermissions(
                 read="r" in permissions,
                 write="w" in permissions,
                 create="c" in permissions,
