@@ -78,15 +78,14 @@ def check_direction(asked: Asked, wanted: Direction) -> Asked:
 
 def place(value: Place) -> str:
     """A Path becomes absolute. Text stays as it is: only a URL or an absolute path passes the checks."""
-    return value if isinstance(value, str) or not isinstance(value, os.PathLike) else os.path.abspath(value)
+    return os.path.abspath(value) if isinstance(value, os.PathLike) else value
 
 
 def local_place(value: Place) -> str:
     """Where an argument can only be a path, text may be relative too. A slash at the end, for a folder, stays."""
-    text = os.fspath(value)
-    if text.startswith("/") or ":" in text.split("/")[0]:
+    if not isinstance(value, str) or not value.strip() or value.startswith("/") or ":" in value.split("/")[0]:
         return place(value)
-    return os.path.abspath(text) + ("/" if text.endswith("/") else "")
+    return os.path.abspath(value) + ("/" if value.endswith("/") else "")
 
 
 def check_fleet(ledger: Ledger, all_asked: Iterable[Asked]) -> None:

@@ -28,6 +28,7 @@ from haulage import (
 )
 from orchestrator import dispatch
 from orchestrator.ledger import Ledger
+from orchestrator.pages import rows
 from orchestrator.settings import Settings
 from orchestrator.spec import build_spec, destination_identity
 from tests.integration.ledger_world import ERROR, P, World
@@ -128,8 +129,6 @@ def test_a_list_over_several_shards_is_in_the_order_of_time(client: redis.Redis,
 
 
 def test_what_is_submitted_while_a_list_is_read_shifts_no_page(user: TransferClient, world: World) -> None:
-    from orchestrator.pages import rows
-
     sent = [user.submit_paused(f"/from/{number}", f"/to/{number}") for number in range(10)]
     seen = []
     for record, _ in rows(world.ledger, {}, page_size=3):
@@ -140,8 +139,6 @@ def test_what_is_submitted_while_a_list_is_read_shifts_no_page(user: TransferCli
 
 
 def test_a_page_goes_on_where_its_last_transfer_has_expired(user: TransferClient, world: World) -> None:
-    from orchestrator.pages import rows
-
     sent = [user.submit_paused(f"/from/{number}", f"/to/{number}") for number in range(6)]
     for number, each in enumerate(sent):  # each in a millisecond of its own
         world.client.zadd(f"{P}all", {each: 1_000 + number})
