@@ -42,7 +42,8 @@ WORKDIR /data
 # The supervisor drains on SIGTERM: parts in flight are handed back at once. It starts, reaps and restarts its
 # processes itself, so no other init is needed before it.
 STOPSIGNAL SIGTERM
-# Every process that HAULAGE_POOLS asks for has beaten lately. True also while Redis is away: a restart would not help.
+# For workers: every process that HAULAGE_POOLS asks for has beaten lately. True also while Redis is away, since a restart
+# would not help. Flower needs a check of its own, see compose.yml; Kubernetes has its own probes.
 HEALTHCHECK --interval=60s --timeout=20s --start-period=60s --retries=3 CMD ["haulage", "doctor", "--only", "worker"]
 ENTRYPOINT ["haulage"]
 CMD ["worker"]

@@ -19,8 +19,10 @@ _S3_KEYS = frozenset({"access_key", "secret_key", "aws_profile", "region", "addr
 
 
 def checks(settings: Settings, *, bucket: str | None = None) -> list[Check]:
-    """All profiles; those that cannot be resolved are not tried."""
+    """The TOML file, then all profiles; those that cannot be resolved are not tried."""
     found = []
+    if file := os.environ.get("HAULAGE_CONFIG"):
+        found.append(settings_file(Path(file)))
     for name in settings.profile_names():
         resolved = resolve(settings, name)
         found.append(resolved)
@@ -33,6 +35,14 @@ def checks(settings: Settings, *, bucket: str | None = None) -> list[Check]:
         if wanted and is_s3(profile) and found[-1].status is not Status.FAIL:
             found.append(signed_call(profile, settings, wanted))
     return found
+
+
+def settings_file(path: Path) -> Check:
+    """The TOML file may hold passwords: of Redis, and of profiles."""
+    if path.stat().st_mode & 0o004:
+        text = f"every user of this machine can read {path}, which may hold passwords"
+        return warn("settings_file", text, f"chmod 640 {path}, with the group of the worker")
+    return ok("settings_file", f"{path} is closed to others")
 
 
 def is_s3(profile: Profile) -> bool:

@@ -75,7 +75,7 @@ def _fleet(ledger: Ledger, broker: redis.Redis) -> list[Check]:
             sessions=ledger.sessions(),
         )
     except (LedgerUnavailable, redis.RedisError) as exc:
-        return [warn("fleet", f"cannot be looked at: {exc}", "give the user the rights in deploy/redis/users.acl")]
+        return [fail("fleet", f"cannot be looked at: {exc}", "give the user the rights in deploy/redis/users.acl")]
 
 
 def _version() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -198,7 +199,9 @@ def test_everybody_waits_longer_than_a_worker_drains() -> None:
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    analyze = program("systemd-analyze", "systemd")
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd is not installed here, and nothing but its own program knows its units")
     haulage = Path(sys.executable).with_name("haulage")
     copy = tmp_path / "haulage-worker@main.service"
     copy.write_text(UNIT.read_text().replace("/opt/haulage/bin/haulage", str(haulage)))

@@ -82,6 +82,18 @@ def test_a_secret_file_that_is_missing_or_open_to_all_is_named(tmp_path: Path) -
     assert all(SECRET not in each.out for each in (exposed, closed))
 
 
+def test_a_settings_file_that_is_open_to_all_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "haulage.toml"
+    path.write_text(f'redis_url = "redis://:{SECRET}@h"\n')
+    found = []
+    for mode in (0o644, 0o640):
+        path.chmod(mode)
+        found.append(doctor({"HAULAGE_CONFIG": str(path)}, "--only", "profiles"))
+
+    assert [each.checks["settings_file"]["status"] for each in found] == ["warn", "ok"]
+    assert "chmod 640" in found[0].checks["settings_file"]["try_this"]
+
+
 @pytest.mark.parametrize(
     ("endpoint", "message"),
     [

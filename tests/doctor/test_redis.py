@@ -113,6 +113,17 @@ def test_without_the_right_to_look_inside_the_check_says_what_it_could_not_see(g
     assert "users.acl" in answer.checks["redis_info"]["try_this"]
 
 
+def test_a_user_who_may_not_read_the_ledger_still_gets_the_other_checks(good: Valkey) -> None:
+    rights = ["+ping", "+info", "+time", "+config|get"]
+    good.client().acl_setuser("outsider", enabled=True, passwords=[f"+{PASSWORD}"], commands=rights, keys=["none"])
+
+    answer = doctor({"HAULAGE_REDIS_URL": f"redis://outsider:{PASSWORD}@127.0.0.1:{good.port}/0"})
+
+    assert (answer.code, answer.bad()) == (1, {"fleet"})
+    assert "NoPermissionError" in answer.checks["fleet"]["message"]
+    assert "users.acl" in answer.checks["fleet"]["try_this"]
+
+
 @pytest.mark.parametrize(("ahead", "status", "word"), [(0, "ok", ""), (30, "warn", "ahead"), (-3600, "fail", "behind")])
 def test_a_clock_that_is_off_is_named(good: Valkey, ahead: float, status: str, word: str) -> None:
     found = server.clock(good.client(), now=lambda: time.time() + ahead)
