@@ -10,6 +10,7 @@ import errno
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -135,7 +136,9 @@ def say_error(exc: BaseException) -> str:
         code, text = "internal_error", f"{type(exc).__name__}: {exc}".partition("\n")[0]
     click.echo(f"{code}: {printable(text)}", err=True)
     if hint := HINTS.get(code):
-        click.echo(f"try: {hint}", err=True)
+        named = getattr(exc, "transfer_id", "ID")
+        advice = re.sub(r"\bID\b", named, hint)
+        click.echo(f"try: {advice}", err=True)
     return code
 
 

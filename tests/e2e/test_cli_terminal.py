@@ -144,6 +144,7 @@ def test_another_source_for_a_busy_destination_is_a_duplicate(site: Site) -> Non
 
     assert code == 1
     assert terminal.lines_with(f"duplicate: transfer {running} already writes")
+    assert terminal.lines_with(f"try: haulage show {running} tells")
     site.client.cancel(running)
 
 
