@@ -11,6 +11,7 @@ import urllib.request
 from typing import Any
 
 from orchestrator.dispatch import make_app
+from tests.e2e.engine_world import EngineWorld
 from tests.e2e.fleet import CHECKOUT, PATIENCE_SECONDS, Fleet, eventually
 from tests.servers.process import ServerProcess
 
@@ -20,8 +21,9 @@ USER, PASSWORD = "looker", "canary-flower-password-19"
 class FlowerServer(ServerProcess):
     """``haulage flower`` on a free port."""
 
-    def __init__(self, fleet: Fleet, *options: str, password: str | None = PASSWORD) -> None:
+    def __init__(self, fleet: Fleet | EngineWorld, *options: str, password: str | None = PASSWORD) -> None:
         """``password`` None: it is given none, and makes one up."""
+        fleet.folder.mkdir(mode=0o700, exist_ok=True)
         given = {} if password is None else {"HAULAGE_FLOWER_PASSWORD": password}
         self.log_file = fleet.folder / f"flower{len(list(fleet.folder.glob('flower*.log')))}.log"
         super().__init__(
@@ -69,8 +71,12 @@ class FlowerServer(ServerProcess):
         """All tasks that Flower knows, by id."""
         return dict(json.loads(self.get("/api/tasks?limit=1000", password=password)))
 
+    def wait_worker(self) -> None:
+        """Until Flower hears a worker."""
+        eventually(lambda: "flower_worker_online{" in self.get("/metrics", password=None), "events of a worker")
+
     def wait_watching(self, fleet: Fleet) -> None:
         """Until Flower hears the worker, and the worker sends events of tasks: Flower asks anew every five seconds."""
-        eventually(lambda: "flower_worker_online{" in self.get("/metrics", password=None), "events of a worker")
+        self.wait_worker()
         with make_app(fleet.settings) as app:
             eventually(lambda: bool(app.control.enable_events(reply=True)), "a worker that sends events of tasks")

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from haulage.cli import main
 from orchestrator.dispatch import make_app
+from tests.e2e.engine_world import engine_world
 from tests.e2e.fleet import Fleet, eventually
 from tests.e2e.flower_server import PASSWORD, USER, FlowerServer
 
@@ -82,3 +83,12 @@ def test_workers_send_no_events_of_tasks_once_flower_has_left(tmp_path: Path) ->
         with make_app(fleet.settings) as app:
             (reply,) = app.control.disable_events(reply=True)
         assert "already disabled" in str(reply)
+
+
+def test_without_a_redis_url_it_shows_the_engine_of_this_machine(tmp_path: Path) -> None:
+    with engine_world(tmp_path / "engine", engine_linger_seconds=0.0) as world:
+        with FlowerServer(world) as flower:
+            flower.wait_worker()
+            assert world.status().pid
+            flower.stop()
+        world.wait_gone()
