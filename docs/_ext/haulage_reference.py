@@ -73,6 +73,15 @@ def event_table(_: str) -> Iterator[str]:
         yield _row([f"`{kind}`", when, data])
 
 
+def metric_table(group: str) -> Iterator[str]:
+    """``PROCESS`` or ``FLEET`` -> a row for each metric of ``workers.metrics``."""
+    yield "| metric | labels | |"
+    yield "|---|---|---|"
+    for name, spec in getattr(importlib.import_module("workers.metrics"), group).items():
+        labels = ", ".join(f"`{label}`" for label in spec.labels) or "-"
+        yield _row([f"`{name}`<br><small>{spec.kind}</small>", labels, spec.help])
+
+
 def public_names(group: str) -> Iterator[str]:
     """autodoc of the names in ``haulage.__all__``: ``clients``, ``values``, ``errors`` or ``functions``."""
     haulage = importlib.import_module("haulage")
@@ -132,6 +141,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         "fields-table": fields_table,
         "error-table": error_table,
         "event-table": event_table,
+        "metric-table": metric_table,
         "public-names": public_names,
     }.items():
         app.add_directive(name, type(name, (Generated,), {"text": staticmethod(function)}))

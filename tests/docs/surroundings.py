@@ -97,6 +97,7 @@ class Surroundings:
             "TMPDIR": str(self.home),
             "UV_CACHE_DIR": subprocess.check_output([UV, "cache", "dir"], text=True).strip(),
             "NO_PROXY": "127.0.0.1,localhost",
+            "HAULAGE_LEASE_SECONDS": "3",  # the reader waits ten after a kill; a test need not
             **self._more_env,
             **{name: value for name, value in os.environ.items() if name.startswith(("UV_", "PIP_", "SSL_"))},
         }
