@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,9 +55,15 @@ class _NamingRetry(Retry):
         super().__init__(ExponentialBackoff(cap=1.0, base=0.05), attempts)
         self._place = place
 
-    def call_with_retry(self, *args: Any, **options: Any) -> Any:
+    def call_with_retry(
+        self, do: Any, fail: Any, is_retryable: Callable[[Exception], bool] | None = None, **options: Any
+    ) -> Any:
+        def may_help(exc: Exception) -> bool:
+            # redis-py calls a wrong password a connection error: asking again with it only makes the caller wait.
+            return not isinstance(exc, AuthenticationError) and (is_retryable is None or is_retryable(exc))
+
         try:
-            return super().call_with_retry(*args, **options)
+            return super().call_with_retry(do, fail, may_help, **options)
         except (RedisConnectionError, RedisTimeoutError) as exc:
             if not hasattr(exc, "__notes__"):  # the outer of two nested calls passes here too
                 exc.add_note(self._place)
