@@ -271,6 +271,7 @@ def account_for(profile: Profile, options: Options, services: Services) -> Azure
         ca_file=profile.get("ca_file") or None,
         proxy=profile.get("proxy") or None,
         ipv6=options.ipv6 and (profile.get("ipv6") or "").lower() not in _FALSE,
+        session_factory=services.session_factory,
     )
     key = (tuple(sorted(profile.values.items())), config)
     with _accounts_lock:
