@@ -56,14 +56,18 @@ class _NamingRetry(Retry):
         self._place = place
 
     def call_with_retry(
-        self, do: Any, fail: Any, is_retryable: Callable[[Exception], bool] | None = None, **options: Any
+        self,
+        do: Any,
+        fail: Any,
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
     ) -> Any:
         def may_help(exc: Exception) -> bool:
             # redis-py calls a wrong password a connection error: asking again with it only makes the caller wait.
             return not isinstance(exc, AuthenticationError) and (is_retryable is None or is_retryable(exc))
 
         try:
-            return super().call_with_retry(do, fail, may_help, **options)
+            return super().call_with_retry(do, fail, may_help, with_failure_count)
         except (RedisConnectionError, RedisTimeoutError) as exc:
             if not hasattr(exc, "__notes__"):  # the outer of two nested calls passes here too
                 exc.add_note(self._place)

@@ -20,7 +20,7 @@ def test_a_wrong_password_is_named_at_once_and_not_tried_again(tmp_path: Path) -
 
         with (
             pytest.raises(LedgerUnavailable, match="refused the user name or password") as refused,
-            connect(Settings(redis_url=url, redis_retry_seconds=60)) as client,  # type: ignore[arg-type]
+            connect(Settings(redis_url=url, redis_retry_seconds=60)) as client,
             ledger_errors(),
         ):
             client.ping()
