@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Literal
 from urllib.parse import quote
 
 from providers.azure_account import AzureAccount, account_for
@@ -39,6 +40,7 @@ from providers.errors import (
     DestinationExists,
     Forbidden,
     InvalidPart,
+    InvalidValue,
     NotFound,
     ObjectTooLarge,
     ResponseParseError,
@@ -57,12 +59,20 @@ _BYTES = {"Content-Type": "application/octet-stream"}
 
 def source(location: Location, profile: Profile, options: Options, services: Services) -> AzureSource:
     """No request is made yet. Raises ProviderUnavailable, InvalidValue."""
-    return AzureSource(account_for(profile, options, services), location.bucket, location.key)
+    return AzureSource(account_for(profile, options, services), location.bucket, _blob(location, "source"))
 
 
 def destination(location: Location, profile: Profile, options: Options, services: Services) -> AzureDestination:
     """No request is made yet. Raises ProviderUnavailable, InvalidValue."""
-    return AzureDestination(account_for(profile, options, services), location.bucket, location.key, options)
+    blob = _blob(location, "destination")
+    return AzureDestination(account_for(profile, options, services), location.bucket, blob, options)
+
+
+def _blob(location: Location, role: str) -> str:
+    """The service folds ``/../`` in a URL, so such a name would reach another blob, or another container."""
+    if {".", ".."} & {*location.key.split("/"), location.bucket}:
+        raise InvalidValue(role, location.shown, "a blob name without the segments '.' and '..'")
+    return location.key
 
 
 class AzureDestination(AzureBlob, Destination, ListsParts, CopiesRange, ReadsBack):
@@ -92,12 +102,12 @@ class AzureDestination(AzureBlob, Destination, ListsParts, CopiesRange, ReadsBac
             return SINGLE
         if plan.part_count > self.limits.max_parts:
             raise ObjectTooLarge("parts", plan.part_count, f"at most {self.limits.max_parts} blocks")
-        lists = self._lists_if_allowed()
+        lists = self._lists_if_allowed("uncommitted")
         return new_upload(lists.uncommitted if lists else {})
 
-    def _lists_if_allowed(self) -> BlockLists | None:
+    def _lists_if_allowed(self, kind: Literal["all", "uncommitted"]) -> BlockLists | None:
         with suppress(Forbidden):  # a SAS that may only write
-            return self.block_lists()
+            return self.block_lists(kind)
         return None
 
     def put_part(self, upload: UploadId, part: Part, body: Body) -> PartReceipt:
@@ -169,7 +179,7 @@ class AzureDestination(AzureBlob, Destination, ListsParts, CopiesRange, ReadsBac
         if upload == SINGLE:
             return self._verified(ordered, ordered[0].etag, {})
         wanted = {block_id(each.number - 1, upload): each.size_bytes for each in ordered}
-        lists = self._lists_if_allowed()
+        lists = self._lists_if_allowed("all")
         if lists is not None:
             if _is_made_of(lists, wanted):  # a commit whose reply was lost
                 return self._verified(ordered, "", wanted)
@@ -177,7 +187,7 @@ class AzureDestination(AzureBlob, Destination, ListsParts, CopiesRange, ReadsBac
         try:
             etag = self._commit(list(wanted))
         except (DestinationExists, InvalidPart):
-            lists = self._lists_if_allowed()
+            lists = self._lists_if_allowed("all")
             if lists is None or not _is_made_of(lists, wanted):
                 raise
             etag = ""
@@ -226,7 +236,7 @@ class AzureDestination(AzureBlob, Destination, ListsParts, CopiesRange, ReadsBac
         """Size alone is no proof. The blocks it is made of are, since their ids name the upload."""
         if not wanted:
             return self._is_marked(head)
-        lists = self._lists_if_allowed()
+        lists = self._lists_if_allowed("all")
         return lists is not None and _is_made_of(lists, wanted)
 
     def abort_upload(self, upload: UploadId) -> None:
@@ -237,7 +247,7 @@ class AzureDestination(AzureBlob, Destination, ListsParts, CopiesRange, ReadsBac
         if upload == SINGLE:
             return
         with suppress(NotFound):
-            lists = self._lists_if_allowed()
+            lists = self._lists_if_allowed("uncommitted")
             if lists is None or not any(index_of(name, upload) is not None for name in lists.uncommitted):
                 return
             url = f"{self.url}?comp=block&blockid={quote(ended_id(upload), safe='')}"

@@ -82,10 +82,13 @@ _BY_STATUS: Mapping[int, type[ProviderError]] = {
     503: Throttled,
 }
 _CONDITIONS = ("ConditionNotMet", "TargetConditionNotMet")
+_TOO_MANY_BLOCKS = "blocks of uploads that ended wait at this blob: write or delete it, or wait a week"
 _HINTS: Mapping[str, str] = {
     "AuthenticationFailed": "wrong account name or key, a wrong SAS, or a clock that is off",
     "AuthorizationFailure": "wrong account name or key, a SAS that does not allow it, or a firewall rule",
     "BlobArchived": "the blob is archived; rehydrate it first",
+    "BlockCountExceedsLimit": _TOO_MANY_BLOCKS,
+    "RequestEntityTooLargeBlockCountExceedsLimit": _TOO_MANY_BLOCKS,
     "BlobBeingRehydrated": "the blob is on its way out of the archive; try again in some hours",
     "ContainerNotFound": "there is no such container",
     "InvalidBlobOrBlock": "blocks of another tool, whose ids have another length, wait at this blob",

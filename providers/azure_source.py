@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Mapping
+from typing import Literal
 
 from providers.azure_account import AzureAccount
 from providers.azure_blocks import BlockLists, read_block_lists
@@ -32,12 +33,12 @@ class AzureBlob:
     def head(self) -> Reply:
         return self.account.call("HEAD", self.url, what=f"HEAD {self.shown}")
 
-    def block_lists(self) -> BlockLists:
+    def block_lists(self, kind: Literal["all", "uncommitted"] = "uncommitted") -> BlockLists:
         """Of a blob that is not there and has no blocks: empty. Raises NotFound only for the container."""
         what = f"list blocks of {self.shown}"
         try:
             reply = self.account.call(
-                "GET", f"{self.url}?comp=blocklist&blocklisttype=all", what=what, max_bytes=_LIST_BYTES, patient=True
+                "GET", f"{self.url}?comp=blocklist&blocklisttype={kind}", what=what, max_bytes=_LIST_BYTES, patient=True
             )
         except NotFound as exc:
             if "ContainerNotFound" in str(exc):

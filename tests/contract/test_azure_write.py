@@ -24,6 +24,7 @@ from providers.base import (
 from providers.errors import (
     ChecksumMismatch,
     InvalidPart,
+    InvalidValue,
     NotFound,
     ObjectTooLarge,
     ResponseStatusError,
@@ -125,6 +126,14 @@ def test_what_is_too_large_is_refused_without_a_request(azure: Place) -> None:
         nowhere.put_part(UPLOAD, Part(50_001, ByteRange(0, 1)), BytesBody(b""))
     with pytest.raises(ObjectTooLarge):
         nowhere.create_upload(UploadPlan(50_001, 1, 50_001))
+
+
+@pytest.mark.parametrize("name", ["../private/x", "a/./b", "a/..", ".."])
+def test_a_name_that_the_service_would_fold_into_another_is_refused(azure: Place, name: str) -> None:
+    with pytest.raises(InvalidValue, match="segments"):
+        Place(azure.server, name).destination()
+    with pytest.raises(InvalidValue, match="segments"):
+        Place(azure.server, name).source()
 
 
 def test_blocks_that_somebody_dropped_are_missed_before_the_commit(azure: Place) -> None:

@@ -14,7 +14,7 @@ from providers.schemes import Role, parse, redact, schemes
 
 
 def test_the_table_has_a_row_for_each_built_in_scheme() -> None:
-    assert set(schemes()) >= {"file", "mem", "http", "https", "s3"}
+    assert set(schemes()) >= {"file", "mem", "http", "https", "s3", "azblob"}
     for name, row in schemes().items():
         assert row.name == name
         assert row.roles <= {"source", "destination"}
@@ -52,6 +52,7 @@ def test_a_local_path_names_its_host_and_its_path(url: str, host: str, key: str)
         ("s3://bucket/a%20b?c#d", "bucket", "a%20b?c#d"),
         ("s3://bucket//a/", "bucket", "/a/"),
         ("S3://bucket/文件", "bucket", "文件"),
+        ("azblob://container/a b%20c?d", "container", "a b%20c?d"),
     ],
 )
 def test_a_bucket_url_keeps_its_key_as_it_is_written(url: str, bucket: str, key: str) -> None:
