@@ -23,6 +23,7 @@ from providers.base import (
 )
 from providers.errors import (
     ChecksumMismatch,
+    DestinationExists,
     InvalidPart,
     InvalidValue,
     NotFound,
@@ -206,6 +207,31 @@ def test_a_lost_reply_to_the_commit_is_made_up_for_by_asking_again(
     assert lost.value.code == "transport"  # type: ignore[attr-defined]
     assert stat.etag == etag, "it is not written again"
     assert azure_proxied.read() == FIRST + SECOND + LAST
+
+
+@pytest.mark.parametrize("on_exists", [None, "fail"])
+def test_an_empty_stream_is_an_empty_blob(
+    azure_proxied: Place, azure_proxy: LoggingProxy, on_exists: str | None
+) -> None:
+    to = azure_proxied.destination(on_exists=on_exists)
+    upload = to.create_upload(UploadPlan(None, 1, 0))
+    receipt = put(to, upload, 1, b"")
+    azure_proxy.drop_reply("PUT", "comp=blocklist")
+
+    with pytest.raises(Exception, match=r"Disconnected|closed|reset"):
+        to.complete_upload(upload, [receipt])
+    stat = to.complete_upload(upload, [receipt])
+
+    assert (stat.size_bytes, azure_proxied.read()) == (0, b"")
+
+
+def test_an_empty_stream_does_not_claim_another_blob(azure: Place) -> None:
+    azure.write(b"")
+    to = azure.destination(on_exists="fail")
+    upload = to.create_upload(UploadPlan(None, 1, 0))
+
+    with pytest.raises(DestinationExists):
+        to.complete_upload(upload, [put(to, upload, 1, b"")])
 
 
 def test_a_foreign_blob_of_the_same_size_is_no_proof_of_ours(azure: Place) -> None:

@@ -97,6 +97,18 @@ def test_from_the_web_to_azure_and_on_to_a_file(world: World, tmp_path: Path, si
     assert done.result["parts"] == max(1, -(-size_bytes // (64 * KIB)))
 
 
+@pytest.mark.parametrize("size_bytes", [0, 1, 2 * 64 * KIB])
+def test_a_stream_of_unknown_size_becomes_a_blob(world: World, size_bytes: int) -> None:
+    data = noise(size_bytes)
+    name, blob = world.blob()
+    with RangeServer() as web:
+        url = web.serve("/x.bin", data, ranges=False)
+        web.fault("/x.bin", chunked=True)
+        world.run(url, blob, part_size=64 * KIB)
+
+    assert world.azurite.read(CONTAINER, name) == data
+
+
 def test_from_azure_to_s3_and_back(world: World) -> None:
     data = noise(2 * PART + 17)
     (_, source), (key, middle), (name, target) = world.blob(data), world.object(), world.blob()
