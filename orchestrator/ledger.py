@@ -204,10 +204,12 @@ class Ledger(LedgerReads):
         parts_in_flight: int,
         queue: str,
         about: Mapping[str, Any],
+        sequential: bool = False,
     ) -> Armed | str:
         """Publish the plan and arm the first round; or ``complete`` when nothing is left, ``stop`` when fenced.
 
-        ``about`` is what the event ``probed`` says of the source, beside the kind of its validator.
+        ``about`` is what the event ``probed`` says of the source, beside the kind of its validator. ``sequential``:
+        one lane, and only the lowest part that is missing may be claimed.
         """
         reply = self._call(
             "prep_done",
@@ -222,6 +224,7 @@ class Ledger(LedgerReads):
             int(plan.stream),
             json.dumps({**about, "validator": validator.kind}),
             self.settings.lease_ms,
+            int(sequential),
         )
         return _armed(reply) or text_of(reply[0])
 

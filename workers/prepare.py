@@ -121,12 +121,15 @@ def _prepare(deps: Deps, held: Held, record: Record) -> str:
         },
     )
     in_flight = min(ends.spec.parts_in_flight or deps.settings.parts_in_flight, max(plan.part_count, 1))
-    if plan.stream or ends.destination.limits.sequential:
+    sequential = ends.destination.limits.sequential
+    if plan.stream or sequential:
         in_flight = 1
     queue = deps.part_queue(ends, plan)
     about = {"size_bytes": plan.size_bytes, "parts": plan.part_count, "part_size_bytes": plan.part_size_bytes}
     probed = {**about, "name": stat.name, "content_type": stat.content_type, "ranges": stat.accepts_ranges}
-    armed = deps.ledger.prepared(lease, plan, stat.validator, parts_in_flight=in_flight, queue=queue, about=probed)
+    armed = deps.ledger.prepared(
+        lease, plan, stat.validator, parts_in_flight=in_flight, queue=queue, about=probed, sequential=sequential
+    )
     log.info("transfer_prepared", transfer_id=record.transfer_id, answer=str(armed), **about)
     if isinstance(armed, Armed):
         deps.dispatcher.round(record.transfer_id, armed, queue, record.fields["qc"])

@@ -146,11 +146,12 @@ end
 
 -- The next part a lane could take now: number, or nil and the ms until one can (nil: only leased parts are left).
 -- A part that killed its process twice is taken only while no other part of the transfer is leased.
+-- A sequential destination takes the lowest missing part or none: one lane, and nothing past a part that backs off.
 local function claimable(id, next, n)
   local due = redis.call('ZRANGEBYSCORE', key('b', id), '-inf', now, 'LIMIT', 0, 1)[1]
   if due then return num(due) end
-  if next <= n then return next end
   local first = redis.call('ZRANGE', key('b', id), 0, 0, 'WITHSCORES')
+  if next <= n and not (first[1] and get(id, 'sequential')[1] == '1') then return next end
   if first[1] then return nil, num(first[2]) - now end
   return nil, nil
 end

@@ -1,4 +1,5 @@
--- prep_done: the plan is made; run. ARGV: id token size part_size n validator pif queue stream data lease_ms lanes_max
+-- prep_done: the plan is made; run. ARGV: id token size part_size n validator pif queue stream data lease_ms sequential
+-- sequential = 1: the destination takes parts one after the other, so there is one lane.
 -- Arms the first round in the same step. Answers: armed epoch round lanes | complete epoch round | stop state
 local id, token, lease_ms = ARGV[1], ARGV[2], num(ARGV[11])
 local holder = owner(id, 'prep')
@@ -6,8 +7,8 @@ local state = get(id, 'state')[1]
 if state ~= 'preparing' or not holder or holder.token ~= token then return {'stop', state or 'gone'} end
 drop_lease(id, 'prep')
 local started = get(id, 'started')[1]
-set(id, 'state', 'running', 'reason', '', 'size', ARGV[3], 'part_size', ARGV[4], 'n', ARGV[5], 'validator', ARGV[6], 'pif', ARGV[7],
-  'q', ARGV[8], 'stream', ARGV[9], 'wake_at', 0, 'prep_attempts', 0, 'prep_deaths', 0)
+set(id, 'state', 'running', 'reason', '', 'size', ARGV[3], 'part_size', ARGV[4], 'n', ARGV[5], 'validator', ARGV[6], 'pif', ARGV[12] == '1' and 1 or ARGV[7],
+  'q', ARGV[8], 'stream', ARGV[9], 'sequential', ARGV[12], 'wake_at', 0, 'prep_attempts', 0, 'prep_deaths', 0)
 if not started then set(id, 'started', now) end
 redis.call('HDEL', key('t', id), 'error')
 event(id, 'probed', ARGV[10])

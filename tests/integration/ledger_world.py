@@ -46,6 +46,7 @@ class World:
         return granted[0]
 
     def prepared(self, lease: Lease, parts: int = 3, in_flight: int = 2, **options: Any) -> Armed | str:
+        """``stream``, ``sequential`` and ``size_bytes`` say what is planned for."""
         stream = options.pop("stream", False)
         size = options.pop("size_bytes", parts * PART_BYTES)
         plan = Plan(size, PART_BYTES, parts, stream=stream)
@@ -54,11 +55,11 @@ class World:
 
     def running(self, to: str = "d", parts: int = 3, in_flight: int = 2, **options: Any) -> tuple[str, Armed]:
         """A transfer whose first round is armed and not yet published."""
-        transfer_id = self.submit(to, **{k: v for k, v in options.items() if k not in ("stream", "size_bytes")})
+        how = {k: options.pop(k) for k in ("stream", "sequential", "size_bytes") if k in options}
+        transfer_id = self.submit(to, **options)
         self.ledger.admit()
         lease = self.prepare_lease(transfer_id)
         self.ledger.note(lease, {"session": "upload-1"}, session={"upload": "upload-1"})
-        how = {k: v for k, v in options.items() if k in ("stream", "size_bytes")}
         armed = self.prepared(lease, parts, in_flight, **how)
         assert isinstance(armed, Armed), armed
         return transfer_id, armed

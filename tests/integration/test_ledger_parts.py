@@ -131,6 +131,79 @@ def test_only_leased_parts_are_left_means_drained(world: World) -> None:
     assert isinstance(world.claim(transfer_id, 1, 1), Drained)
 
 
+# Destinations that take parts one after the other
+
+
+def test_a_sequential_destination_has_one_lane_whatever_is_allowed(world: World) -> None:
+    transfer_id, armed = world.running(parts=5, in_flight=4, sequential=True)
+
+    assert armed.lanes == 1
+    world.lease(transfer_id)
+    assert "part" not in world.kinds(), "the sweeper adds no second one"
+
+
+def test_nothing_is_taken_past_a_part_that_backs_off_where_order_matters(world: World) -> None:
+    transfer_id, _ = world.running(parts=3, sequential=True)
+    world.ledger.release(world.lease(transfer_id), "retry", delay_ms=60_000, error=ERROR)
+
+    assert isinstance(world.claim(transfer_id, 1, 1), Later)
+    assert world.kinds() == []
+    world.pass_time(60_001)
+
+    assert [(each.kind, each.args[-2:]) for each in world.sweep()] == [("part", (1, 0))]
+    assert world.lease(transfer_id).member == "1"
+
+
+def test_in_order_it_goes_on_over_a_death_a_pause_and_a_late_lane(world: World) -> None:
+    transfer_id, _ = world.running(parts=4, sequential=True)
+    world.finish(world.lease(transfer_id))
+    world.lease(transfer_id, 1, 1)  # dies with part 2
+    world.pass_time(LEASE_MS + 1)
+    world.sweep()
+    late = world.lease(transfer_id, 1, 2)
+    assert late.member == "2"
+    world.ledger.steer(transfer_id, "pause")
+    world.ledger.steer(transfer_id, "resume")
+    world.ledger.admit()
+    assert isinstance(world.prepared(world.prepare_lease(transfer_id), parts=4, sequential=True), Armed)
+
+    assert isinstance(world.claim(transfer_id), Full), "part 2 is still leased"
+    world.finish(late)
+    world.pass_time(LEASE_MS + 1)
+    world.sweep()
+    taken, seq = [], 0
+    while isinstance(claim := world.claim(transfer_id, 1, seq), Lease):
+        taken.append(claim.member)
+        world.finish(claim)
+        seq = claim.next_seq
+
+    assert taken == ["3", "4"]
+
+
+def test_a_part_lost_in_order_takes_all_behind_it_along(world: World) -> None:
+    transfer_id, _ = world.running(parts=5, sequential=True)
+    seq = 0
+    for _ in range(3):
+        lease = world.lease(transfer_id, 1, seq)
+        world.finish(lease)
+        seq = lease.next_seq
+    late = world.lease(transfer_id, 1, seq)
+    world.ledger.steer(transfer_id, "pause")
+    world.ledger.steer(transfer_id, "resume")
+    world.ledger.admit()
+    preparing = world.prepare_lease(transfer_id)
+
+    for _ in range(2):  # twice: the first reply was lost
+        assert world.ledger.undo(preparing, [2])
+
+    assert (world.record(transfer_id).number("done"), world.record(transfer_id).number("done_bytes")) == (1, PART_BYTES)
+    assert world.finish(late).answer == "fenced"
+    assert isinstance(world.prepared(preparing, parts=5, sequential=True), Armed)
+    world.move_all(transfer_id)
+    assert world.record(transfer_id).number("done") == 5
+    assert [each.number for each in world.ledger.receipts(world.record(transfer_id))] == [1, 2, 3, 4, 5]
+
+
 # Finishing
 
 
