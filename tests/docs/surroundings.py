@@ -78,6 +78,8 @@ class Surroundings:
                 self._serve_web()
             if self._s3:
                 self._name_s3(self._s3)
+            (self.home / "tmp").mkdir()
+            self.replaced["/tmp/"] = f"{self.home}/tmp/"  # pages run side by side
             on_failure.pop_all()
         return self
 
@@ -94,7 +96,7 @@ class Surroundings:
             "PATH": os.pathsep.join(path),
             "LANG": "C.UTF-8",
             "COLUMNS": "100",
-            "TMPDIR": str(self.home),
+            "TMPDIR": str(self.home / "tmp"),
             "UV_CACHE_DIR": subprocess.check_output([UV, "cache", "dir"], text=True).strip(),
             "NO_PROXY": "127.0.0.1,localhost",
             "HAULAGE_LEASE_SECONDS": "3",  # the reader waits ten after a kill; a test need not
