@@ -90,7 +90,7 @@ _HINTS: Mapping[str, str] = {
     "BlockCountExceedsLimit": _TOO_MANY_BLOCKS,
     "RequestEntityTooLargeBlockCountExceedsLimit": _TOO_MANY_BLOCKS,
     "BlobBeingRehydrated": "the blob is on its way out of the archive; try again in some hours",
-    "CannotVerifyCopySource": "the service may not read the source itself, as behind a firewall; copy=relay does without",
+    "CannotVerifyCopySource": "the service may not read the source, as behind a firewall; copy=relay does without",
     "ContainerNotFound": "there is no such container",
     "InvalidBlobOrBlock": "blocks of another tool, whose ids have another length, wait at this blob",
     "InvalidBlobType": "a page or append blob is there; it is not overwritten by a block blob: delete it first",
