@@ -63,6 +63,7 @@ class S3Source(S3Object, Source):
             validator=validator,
             sign=sign,
             on_status=lambda reply: reply_error(reply.status, reply.headers, reply.body, what=f"GET {self.shown}"),
+            coded=True,  # Content-Encoding is a label of the stored bytes
         )
 
     def as_copy_source(self, validator: Validator) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import socket
 import uuid
@@ -65,6 +66,16 @@ def test_ranges_are_read_as_they_were_written(s3: Place) -> None:
     assert stat.name == s3.key.rpartition("/")[2]
     assert drain(middle) == (bytes(range(256)) * 1024)[1000:200_000]
     assert drain(end) == b"\xff"
+
+
+def test_a_content_encoding_is_a_label_of_the_stored_bytes(s3: Place) -> None:
+    stored = gzip.compress(b"a log of yesterday" * 1000)
+    s3.server.client().put_object(Bucket=BUCKET, Key=s3.key, Body=stored, ContentEncoding="gzip")
+    source = s3.source()
+
+    body = source.read_range(ByteRange(1, len(stored)), validator=source.stat().validator)
+
+    assert drain(body) == stored[1:]
 
 
 def test_an_object_overwritten_since_is_a_changed_source(s3: Place) -> None:
