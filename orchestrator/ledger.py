@@ -31,6 +31,7 @@ from orchestrator.records import (
     pack_receipt,
 )
 from orchestrator.spec import SCHEMA
+from orchestrator.states import State
 from providers.base import PartReceipt, Validator
 
 _CONTROL_QUEUE = "haulage.control"
@@ -179,11 +180,14 @@ class Ledger(LedgerReads):
         return lease, record
 
     def note(self, lease: Lease, fields: Mapping[str, str | int], *, session: Mapping[str, Any] | None = None) -> bool:
-        """Write fields while preparing; ``session`` books an open upload. False when the lease is lost."""
+        """Write fields while preparing; ``session`` books an open upload. False: the lease is lost, or a cancel came.
+
+        After a cancel they are written all the same, so that the clean-up knows of an upload that was just opened.
+        """
         flat = [text for pair in fields.items() for text in pair]
         shown = json.dumps(session) if session else ""
         reply = self._call("prep_note", lease.transfer_id, lease.token, shown, *flat)
-        return text_of(reply[0]) == "ok"
+        return (text_of(reply[0]), text_of(reply[1])) == ("ok", State.PREPARING)
 
     def hold_destination(self, lease: Lease, identity: str) -> str | None:
         """Reserve a second identity of the destination; answers the id of the transfer that has it already."""

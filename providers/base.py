@@ -228,6 +228,15 @@ class ListsUploads(Protocol):
 
 
 @runtime_checkable
+class DropsUnnamed(Protocol):
+    """Skill: an upload is stored under the id of its transfer, and can be dropped by who never heard its own id."""
+
+    def drop_unnamed(self) -> None:
+        """Drop what ``create_upload`` may have made for this transfer. Safe to repeat."""
+        ...
+
+
+@runtime_checkable
 class CopiesRange(Protocol):
     """Skill: server-side copy; no byte passes a worker."""
 

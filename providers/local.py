@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from providers.base import (
     Body,
     Destination,
+    DropsUnnamed,
     HashesUpload,
     ObjectStat,
     Options,
@@ -54,7 +55,7 @@ _GONE = MISSING | {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ESTALE}
 """What opening a name says when our file is not there, or something that is no file took its place."""
 
 
-class LocalDestination(Destination, HashesUpload, RepairsParts, ReadsBack):
+class LocalDestination(Destination, DropsUnnamed, HashesUpload, RepairsParts, ReadsBack):
     """A file that grows under a hidden name in the same folder and gets its own name when it is whole and synced."""
 
     limits = LOCAL_LIMITS
@@ -128,6 +129,12 @@ class LocalDestination(Destination, HashesUpload, RepairsParts, ReadsBack):
             with local_errors("remove the partial file of", self._path.shown), self._folder() as folder:
                 os.close(self._open_temp(folder, opened, os.O_RDONLY))
                 unlink(folder, temp_name(self._path.name, opened.token))
+
+    def drop_unnamed(self) -> None:
+        token = temp_token(self._path.name, self._options.transfer_id)
+        what = ("remove the partial file of", self._path.shown)
+        with suppress(UploadNotFound), local_errors(*what), self._folder() as folder:
+            unlink(folder, temp_name(self._path.name, token))
 
     def hash_upload(self, upload: UploadId, algorithm: str, passed: Callable[[int], None]) -> str:
         with self._reading(LocalUpload.decode(upload)) as fd:

@@ -14,6 +14,7 @@ from providers.base import (
     Body,
     ByteRange,
     Destination,
+    DropsUnnamed,
     ObjectStat,
     Options,
     Part,
@@ -119,7 +120,7 @@ class MemoryBody(Body):
         self._at = self._span.stop
 
 
-class MemoryDestination(Destination, ReadsBack):
+class MemoryDestination(Destination, DropsUnnamed, ReadsBack):
     """Parts are written into a string of another name, which gets its own name when it is whole."""
 
     limits = MEMORY_LIMITS
@@ -139,7 +140,7 @@ class MemoryDestination(Destination, ReadsBack):
             raise ObjectTooLarge("destination", f"mem:{self._name}", f"at most {self.limits.max_object_bytes} bytes")
         if not self._replaces and self._blobs.size(self._name) is not None:
             raise self._exists()
-        token = hashlib.blake2s((self._transfer_id or secrets.token_hex()).encode(), digest_size=8).hexdigest()
+        token = _token(self._transfer_id or secrets.token_hex())
         upload = UploadId(f"{token}.{'' if plan.size_bytes is None else plan.size_bytes}")
         self._blobs.remove(self._temp(upload))
         last = max(0, (plan.size_bytes or 0) - 1)
@@ -178,6 +179,9 @@ class MemoryDestination(Destination, ReadsBack):
 
     def abort_upload(self, upload: UploadId) -> None:
         self._blobs.remove(self._temp(upload))
+
+    def drop_unnamed(self) -> None:
+        self._blobs.remove(self._temp(UploadId(_token(self._transfer_id))))
 
     def as_source(self) -> Source:
         return MemorySource(self._blobs, self._name)
@@ -244,3 +248,7 @@ def _fits(validator: Validator, size_bytes: int) -> bool:
 def _pinned_blocks(validator: Validator) -> list[str]:
     blocks = validator.value.rpartition("-")[2]
     return [blocks[at : at + 8] for at in range(0, len(blocks), 8)]
+
+
+def _token(transfer_id: str) -> str:
+    return hashlib.blake2s(transfer_id.encode(), digest_size=8).hexdigest()

@@ -7,13 +7,18 @@ import time
 import structlog
 
 from orchestrator.ledger import new_nonce
+from orchestrator.records import Record
+from providers.base import Destination, DropsUnnamed, ListsUploads
 from workers.bootstrap import Deps
 from workers.failures import describe
+from workers.intents import unnamed_uploads
 
 log = structlog.get_logger(__name__)
 
 _FIRST_WAIT_MS, _LONGEST_WAIT_MS = 1_000, 600_000
 ABORT_SECONDS = 120.0
+_LOOKS = 3
+"""How often an upload is looked for whose opener never named it: the store may still be at it."""
 
 
 def run_abort(deps: Deps, transfer_id: str) -> str:
@@ -29,9 +34,10 @@ def run_abort(deps: Deps, transfer_id: str) -> str:
     with deps.keeper.hold(lease, sent=sent) as held:
         held.touch(patience_seconds=ABORT_SECONDS)
         try:
-            upload = record.session
-            if upload is not None:
-                deps.endpoints.open(record).destination.abort_upload(upload)
+            if not _drop(deps.endpoints.open(record).destination, record) and lease.attempt < _LOOKS:
+                delay_ms = _FIRST_WAIT_MS << lease.attempt
+                deps.ledger.aborted(lease, fine=False, delay_ms=delay_ms)
+                return f"no upload is open (looked for again in {delay_ms / 1000:.0f} s)"
             deps.ledger.aborted(lease, fine=True)
             log.info("transfer_cleaned_up", transfer_id=transfer_id)
             return "cleaned up"
@@ -41,3 +47,19 @@ def run_abort(deps: Deps, transfer_id: str) -> str:
             log.warning("clean_up_failed", transfer_id=transfer_id, code=error["code"], message=error["message"])
             deps.ledger.aborted(lease, fine=False, delay_ms=delay_ms, error=error)
             return f"{error['code']} (tried again in {delay_ms / 1000:.0f} s)"
+
+
+def _drop(destination: Destination, record: Record) -> bool:
+    """False: an upload may be open that cannot be found yet."""
+    if record.session is not None:
+        destination.abort_upload(record.session)
+        return True
+    if isinstance(destination, DropsUnnamed):
+        destination.drop_unnamed()
+        return True
+    if not isinstance(destination, ListsUploads):
+        return True
+    unnamed = unnamed_uploads(destination, record)
+    if len(unnamed) == 1:
+        destination.abort_upload(unnamed[0])
+    return bool(unnamed)

@@ -18,7 +18,6 @@ from providers.base import (
     CopiesRange,
     HashesUpload,
     ListsParts,
-    ListsUploads,
     ObjectStat,
     ReadsBack,
     RepairsParts,
@@ -37,12 +36,12 @@ from providers.filenames import FALLBACK, sanitise
 from providers.local_paths import destination_identity as disk_identity
 from workers.bootstrap import Deps
 from workers.endpoints import Endpoints
+from workers.intents import unnamed_uploads
 from workers.leases import Held
 from workers.verdict import Step, budget_of, pass_verdict
 
 log = structlog.get_logger(__name__)
 
-_INTENT_SLACK_SECONDS = 5.0
 SILENT_SECONDS = 600.0
 """Patience for looking at both ends, reconciling and preallocating."""
 
@@ -88,6 +87,8 @@ def run_prepare(deps: Deps, transfer_id: str, epoch: int) -> str:
                 came_of_it = f"stopped ({held.why})"
                 if held.lost:
                     deps.metrics.lease_lost("prepare")
+                elif deps.ledger.prepare_failed(lease, "handed_back", data={}) == State.CANCELLED:
+                    deps.dispatcher.abort(transfer_id, record.fields["qc"])
     deps.dispatcher.send_all(deps.ledger.admit())
     return came_of_it
 
@@ -243,11 +244,12 @@ def _session(deps: Deps, held: Held, ends: Endpoints, *, fresh: bool) -> UploadI
             ends.destination.abort_upload(upload)
         deps.ledger.undo(lease, None)
     elif record.number("intent_at"):
-        adopted = _adopt(ends, record.number("intent_at") / 1000)
-        if adopted is not None:
-            return _book(deps, lease, ends, adopted)
+        unnamed = unnamed_uploads(ends.destination, record)
+        if len(unnamed) == 1:
+            return _book(deps, lease, ends, unnamed[0])
     held.check()
-    deps.ledger.note(lease, {"intent_at": int(time.time() * 1000), "validator": ends.validator.encode()})
+    if not deps.ledger.note(lease, {"intent_at": int(time.time() * 1000), "validator": ends.validator.encode()}):
+        raise StopRequested("lost")  # cancelled or paused just now: what is opened after that, nobody would drop
     return _book(deps, lease, ends, ends.destination.create_upload(ends.plan.upload))
 
 
@@ -265,16 +267,6 @@ def _drop_unbooked(deps: Deps, ends: Endpoints, upload: UploadId) -> None:
     if record.session == upload or (record.session is None and record.state is State.PREPARING):
         return  # whoever prepares now has adopted it, or may
     ends.destination.abort_upload(upload)
-
-
-def _adopt(ends: Endpoints, since: float) -> UploadId | None:
-    """A crash between create and record: the upload of exactly this key since the intent, if there is just one."""
-    if not isinstance(ends.destination, ListsUploads):
-        return None
-    found = [upload for upload, created in ends.destination.list_uploads() if created >= since - _INTENT_SLACK_SECONDS]
-    if len(found) > 1:
-        log.warning("unknown_uploads_found", transfer_id=ends.record.transfer_id, count=len(found))
-    return found[0] if len(found) == 1 else None
 
 
 def _reconcile(deps: Deps, held: Held, ends: Endpoints, upload: UploadId) -> bool:

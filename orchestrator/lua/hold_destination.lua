@@ -2,7 +2,8 @@
 -- Answers: ok | dup id | fenced state
 local id, token, dest = ARGV[1], ARGV[2], ARGV[3]
 local holder = owner(id, 'prep')
-if not holder or holder.token ~= token then return {'fenced', get(id, 'state')[1] or 'gone'} end
+local state = get(id, 'state')[1]
+if state ~= 'preparing' or not holder or holder.token ~= token then return {'fenced', state or 'gone'} end
 local other = take_destination(id, dest)
 if other then return {'dup', other} end
 return {'ok'}

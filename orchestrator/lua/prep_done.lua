@@ -4,8 +4,9 @@
 local id, token, lease_ms = ARGV[1], ARGV[2], num(ARGV[11])
 local holder = owner(id, 'prep')
 local state = get(id, 'state')[1]
-if state ~= 'preparing' or not holder or holder.token ~= token then return {'stop', state or 'gone'} end
+if not holder or holder.token ~= token then return {'stop', state or 'gone'} end
 drop_lease(id, 'prep')
+if state ~= 'preparing' then return {'stop', state} end
 local started = get(id, 'started')[1]
 set(id, 'state', 'running', 'reason', '', 'size', ARGV[3], 'part_size', ARGV[4], 'n', ARGV[5], 'validator', ARGV[6], 'pif', ARGV[12] == '1' and 1 or ARGV[7],
   'q', ARGV[8], 'stream', ARGV[9], 'sequential', ARGV[12], 'wake_at', 0, 'prep_attempts', 0, 'prep_deaths', 0)

@@ -1,11 +1,14 @@
 -- prep_fail: the preparation did not succeed. ARGV: id token outcome delay_ms reason error retention_ms
 -- outcome: retry (after delay) | handed_back (does not count: drain, or another worker can) | wait (state waiting with a reason) | fail | done (nothing to do: skipped; error holds the result).
+-- Cancelled meanwhile, it lets go of its lease, for which the clean-up waits.
 -- Answers: ok state | fenced state
 local id, token, outcome, delay, reason, err, retention = ARGV[1], ARGV[2], ARGV[3], num(ARGV[4]), ARGV[5], ARGV[6], num(ARGV[7])
 local holder = owner(id, 'prep')
 local state = get(id, 'state')[1]
-if state ~= 'preparing' or not holder or holder.token ~= token then return {'fenced', state or 'gone'} end
+if not holder or holder.token ~= token then return {'fenced', state or 'gone'} end
 drop_lease(id, 'prep')
+if state == 'cancelled' then return {'ok', state} end
+if state ~= 'preparing' then return {'fenced', state} end
 if outcome == 'fail' then
   set(id, 'error', err)
   finish_transfer(id, 'failed', 'failed', err, retention)

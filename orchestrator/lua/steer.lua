@@ -2,7 +2,8 @@
 -- The nonce of the last thing done is kept: the same call, sent again after a lost reply, is no second one.
 -- Answers: ok state | wish state (applied if the commit under way fails) | no state | gone | dup id
 local id, action, retention, nonce = ARGV[1], ARGV[2], num(ARGV[3]), ARGV[4]
-local f = get(id, 'state', 'epoch', 'direction', 'priority', 'dest', 'session', 'not_before', 'keep', 'wish', 'steered')
+local f = get(id, 'state', 'epoch', 'direction', 'priority', 'dest', 'session', 'not_before', 'keep', 'wish', 'steered',
+  'intent_at')
 local state = f[1]
 if not state then return {'gone'} end
 if f[10] == nonce then return {'ok', state} end
@@ -68,8 +69,11 @@ end
 if FINAL[state] then return {'no', state} end
 if state == 'completing' then return wish('cancel') end
 redis.call('HINCRBY', key('t', id), 'epoch', 1)
-drop_lease(id, 'prep')
-local dirty = f[6] ~= '' and f[8] ~= '1'
+-- Between the intent and the record of the session an upload may be open that only its opener knows, or nobody any more.
+-- While its lease lives the opener may still name it, and the clean-up waits for that as it does for parts.
+local unnamed = f[6] == '' and num(f[11]) > 0
+local dirty = (f[6] ~= '' or unnamed) and f[8] ~= '1'
+if not (unnamed and dirty) then drop_lease(id, 'prep') end
 set(id, 'cleanup', dirty and 'pending' or 'done')
 finish_transfer(id, 'cancelled', dirty and '' or 'cancelled', '{}', retention)
 if dirty then look_at(id, now + 1000) end -- if parts are in flight, the last of them starts the clean-up earlier

@@ -121,6 +121,45 @@ def test_a_deliveries_lost_while_it_opens_the_upload_leaves_none_behind(route: T
     assert len(route.proxy.requests("POST", f"{route.key}?{OPEN}")) == 1
 
 
+@pytest.mark.parametrize("route", ["local-s3"], indirect=True)
+@pytest.mark.parametrize("opener", ["killed", "alive"])
+def test_an_upload_opened_for_a_transfer_that_is_cancelled_just_then_is_aborted(
+    tmp_path: Path, route: ToS3, opener: str
+) -> None:
+    """The store has opened it, its name is on the way to nobody, and no record has it."""
+    with Fleet(tmp_path, read_seconds=3.0, **route.settings) as fleet:
+        first = fleet.worker("w1", pools="control")
+        route.proxy.delay_reply(60, "POST", f"{route.key}?{OPEN}")
+        transfer_id = submit(fleet, route)
+        eventually(lambda: bool(route.leftovers()), "an open upload")
+
+        if opener == "killed":
+            os.kill(first.pid, signal.SIGKILL)
+            fleet.worker("w2", pools="control", wait=False)
+        assert fleet.client.cancel(transfer_id) is State.CANCELLED
+
+        eventually(lambda: "cancelled" in fleet.kinds(transfer_id), "the end is told")
+        assert route.leftovers() == []
+        assert fleet.ledger.record(transfer_id).fields["cleanup"] == "done"
+
+
+@pytest.mark.parametrize("route", ["local-s3"], indirect=True)
+def test_of_two_uploads_that_may_be_its_own_a_cancel_aborts_neither(route: ToS3, fleet: Fleet) -> None:
+    first = fleet.worker("w1", pools="control")
+    route.proxy.delay_reply(60, "POST", f"{route.key}?{OPEN}")
+    transfer_id = submit(fleet, route)
+    eventually(lambda: bool(route.leftovers()), "an open upload")
+    route.store.client().create_multipart_upload(Bucket=route.bucket, Key=route.key)
+    os.kill(first.pid, signal.SIGKILL)
+
+    fleet.client.cancel(transfer_id)
+    second = fleet.worker("w2", pools="control")
+
+    eventually(lambda: "cancelled" in fleet.kinds(transfer_id), "the end is told")
+    assert len(route.leftovers()) == 2
+    assert [each["count"] for each in second.events("unknown_uploads_found")] == [2]
+
+
 def test_a_commit_longer_than_every_time_out_is_done_once(tmp_path: Path, route: ToS3) -> None:
     times: dict[str, Any] = {"lease_seconds": 2.0, "renew_seconds": 0.3, "sweep_seconds": 0.3, "read_seconds": 2.0}
     with Fleet(tmp_path, **times, **route.settings) as fleet:

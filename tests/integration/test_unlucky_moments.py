@@ -14,13 +14,16 @@ import redis
 from orchestrator.client import TransferClient
 from orchestrator.dispatch import Dispatcher, make_app
 from orchestrator.errors import LedgerUnavailable
+from orchestrator.events import read_events
 from orchestrator.fleet import Fleet, WorkerInfo
 from orchestrator.ledger import Ledger
-from orchestrator.records import Record
+from orchestrator.records import Lease, Record
 from orchestrator.settings import Settings
 from orchestrator.states import State
 from providers.base import UploadId, UploadPlan
+from tests.integration.ledger_time import let_pass
 from tests.integration.ledger_world import LEASE_MS, World
+from workers.abort import run_abort
 from workers.bootstrap import Deps, build
 from workers.endpoints import EndpointCache, Endpoints
 from workers.prepare import run_prepare
@@ -86,10 +89,75 @@ def test_an_upload_that_was_created_too_late_is_dropped(
     transfer_id = user.submit(str(tmp_path / "source"), str(tmp_path / "to" / "file"))
 
     _prepare(worker, transfer_id, lambda: getattr(user, action)(transfer_id))
+    if action == "cancel":
+        assert run_abort(worker, transfer_id) == "cleaned up", "it need not wait for the lease of who opened it"
 
     assert user.get(transfer_id).state is (State.CANCELLED if action == "cancel" else State.PAUSED)
     assert list((tmp_path / "to").iterdir()) == []
     assert worker.ledger.sessions() == {}
+
+
+class _Killed(BaseException):
+    """Stands for a process that dies: nothing after it is done, and no lease is given back."""
+
+
+def _die() -> None:
+    raise _Killed
+
+
+@pytest.mark.parametrize("when", ["cancelled, then it dies", "it dies, then cancelled", "it dies, paused, cancelled"])
+@pytest.mark.parametrize("to_memory", [False, True], ids=["file", "memory"])
+def test_an_upload_that_nobody_could_name_any_more_is_dropped_by_the_cancel(
+    user: TransferClient, worker: Deps, client: redis.Redis, tmp_path: Path, when: str, to_memory: bool
+) -> None:
+    (tmp_path / "source").write_bytes(b"x" * 1000)
+    (tmp_path / "to").mkdir()
+    transfer_id = user.submit(str(tmp_path / "source"), "mem:to" if to_memory else str(tmp_path / "to" / "file"))
+
+    def left() -> int:
+        return len(client.keys("hl:{mem}:*")) if to_memory else len(list((tmp_path / "to").iterdir()))
+
+    def cancel_and_die() -> None:
+        user.cancel(transfer_id)
+        _die()
+
+    with pytest.raises(_Killed):
+        _prepare(worker, transfer_id, cancel_and_die if when.startswith("cancelled") else _die)
+    assert left() == 1
+    if "paused" in when:
+        user.pause(transfer_id)
+    if not when.startswith("cancelled"):
+        user.cancel(transfer_id)
+        if "paused" not in when:
+            assert run_abort(worker, transfer_id) == "nothing to do (wait)", "who opened it may still name it"
+    let_pass(client, LEASE_MS + 1)
+
+    assert run_abort(worker, transfer_id) == "cleaned up"
+
+    assert left() == 0
+    assert user.get(transfer_id).state is State.CANCELLED
+    assert [each.kind for each in read_events(worker.ledger, transfer_id)][-1] == "cancelled"
+    assert client.hlen("hl:{s0}:dest") == 0
+
+
+def test_a_cancel_just_before_the_intent_opens_no_upload(
+    user: TransferClient, worker: Deps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "source").write_bytes(b"x" * 1000)
+    (tmp_path / "to").mkdir()
+    transfer_id = user.submit(str(tmp_path / "source"), str(tmp_path / "to" / "file"))
+    note = Ledger.note
+
+    def note_too_late(ledger: Ledger, lease: Lease, fields: Any, **more: Any) -> bool:
+        if "intent_at" in fields:
+            user.cancel(transfer_id)
+        return note(ledger, lease, fields, **more)
+
+    monkeypatch.setattr(Ledger, "note", note_too_late)
+    _prepare(worker, transfer_id, _die)
+
+    assert list((tmp_path / "to").iterdir()) == []
+    assert user.get(transfer_id).state is State.CANCELLED
 
 
 def test_an_upload_is_left_to_the_preparation_that_may_have_adopted_it(
