@@ -26,6 +26,10 @@ GIB = 1 << 30
 
 S3_LIMITS = PartLimits(min_part_bytes=5 * MIB, max_part_bytes=5 * GIB, max_parts=10_000, max_object_bytes=50 << 40)
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
+OSS_LIMITS = PartLimits(
+    min_part_bytes=100 << 10, max_part_bytes=5 * GIB, max_parts=10_000, max_object_bytes=10_000 * 5 * GIB
+)
+"""https://www.alibabacloud.com/help/en/oss/user-guide/limits"""
 AZURE_LIMITS = PartLimits(max_part_bytes=4000 * MIB, max_parts=50_000, max_object_bytes=50_000 * 4000 * MIB)
 """https://learn.microsoft.com/azure/storage/blobs/scalability-targets"""
 LOCAL_LIMITS = PartLimits(max_parts=1_000_000)
@@ -72,6 +76,7 @@ _BUILT_IN = (
     Scheme("http", "providers.http", _BOTH, "worker", SINGLE_PUT_LIMITS, "http"),
     Scheme("https", "providers.http", _BOTH, "worker", SINGLE_PUT_LIMITS, "http"),
     Scheme("s3", "providers.s3", _BOTH, "s3", S3_LIMITS, "bucket"),
+    Scheme("oss", "providers.oss", _BOTH, "oss", OSS_LIMITS, "bucket"),
     Scheme("azblob", "providers.azure", _BOTH, "azure", AZURE_LIMITS, "bucket"),
 )
 

@@ -18,6 +18,7 @@ from providers.registry import open_destination, open_source
 from providers.schemes import parse
 from tests.servers.azurite import Azurite
 from tests.servers.nginx import Nginx
+from tests.servers.oss_server import OssServer
 from tests.servers.s3_server import S3Server
 
 
@@ -196,30 +197,49 @@ def azure_place(azurite: Azurite) -> Place:
     )
 
 
+@pytest.fixture(scope="session")
+def oss_server() -> Iterator[OssServer]:
+    with OssServer() as server:
+        server.make_bucket("contract")
+        yield server
+
+
+@pytest.fixture
+def oss_place(oss_server: OssServer) -> Place:
+    prefix = uuid.uuid4().hex
+    return Place(
+        lambda name: f"oss://contract/{prefix}/{name}",
+        store=lambda name, data: oss_server.bucket("contract").put_object(f"{prefix}/{name}", data),
+        read=lambda name: oss_server.read_if_there("contract", f"{prefix}/{name}"),
+        part_bytes=100 << 10,
+        profile=Profile("test", oss_server.profile),
+    )
+
+
 def _named(request: pytest.FixtureRequest) -> Place:
     place: Place = request.getfixturevalue(f"{request.param}_place")
     return place
 
 
-@pytest.fixture(params=["local", "memory", "s3", "azure"])
+@pytest.fixture(params=["local", "memory", "s3", "oss", "azure"])
 def place(request: pytest.FixtureRequest) -> Place:
     """A store that takes an object in parts."""
     return _named(request)
 
 
-@pytest.fixture(params=["local", "memory", "s3", "azure", "http"])
+@pytest.fixture(params=["local", "memory", "s3", "oss", "azure", "http"])
 def whole_place(request: pytest.FixtureRequest) -> Place:
     """A store that takes an object at all, if only by one PUT."""
     return _named(request)
 
 
-@pytest.fixture(params=["local", "memory", "s3", "azure", "http"])
+@pytest.fixture(params=["local", "memory", "s3", "oss", "azure", "http"])
 def origin(request: pytest.FixtureRequest) -> Place:
     """A store that objects are read from."""
     return _named(request)
 
 
-@pytest.fixture(params=["s3", "azure"])
+@pytest.fixture(params=["s3", "oss", "azure"])
 def listing_place(request: pytest.FixtureRequest) -> Place:
     """A store that says which parts it holds."""
     return _named(request)
