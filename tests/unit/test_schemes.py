@@ -108,7 +108,7 @@ def test_an_unknown_scheme_names_those_that_are_known(url: str) -> None:
         parse(url, "destination", field_name="to")
 
     assert raised.value.field == "to"
-    assert "file, http, https, mem, s3" in raised.value.allowed
+    assert "file, http, https, mem, oss, s3" in raised.value.allowed
     assert "SECRET" not in str(raised.value)
 
 
