@@ -22,7 +22,7 @@ import psutil
 from tests.servers.nginx import Nginx
 from tests.servers.process import free_port
 from tests.servers.s3_server import S3Server
-from tests.servers.valkey import Valkey, valkey_binary
+from tests.servers.valkey import Valkey
 
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
@@ -90,7 +90,7 @@ class Surroundings:
     def env(self) -> dict[str, str]:
         """Of the page's shell: nothing of this machine's but the programs of the system."""
         system = [each for each in os.environ.get("PATH", os.defpath).split(os.pathsep) if Path(each) != UV.parent]
-        path = [str(self._venv / "bin"), str(self.home / "bin"), *system]
+        path = [str(self._venv / "bin"), *system]
         return {
             "HOME": str(self.home),
             "PATH": os.pathsep.join(path),
@@ -118,8 +118,6 @@ class Surroundings:
             _PIP.format(python=sys.executable, wheel=self._wheel.as_uri(), root=ROOT, uv=UV, venv=self._venv)
         )
         pip.chmod(pip.stat().st_mode | stat.S_IXUSR)
-        (self.home / "bin").mkdir()
-        (self.home / "bin/valkey-server").symlink_to(valkey_binary())
 
     def _serve_web(self) -> None:
         root = self.home / "web"
