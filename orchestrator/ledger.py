@@ -142,13 +142,11 @@ class Ledger(LedgerReads):
 
     def admit(self) -> list[Message]:
         """Move queued transfers into free slots; answers the ``prepare`` messages to send."""
-        args: list[str | int] = [self.settings.lease_ms]
-        for direction, slots in self.settings.slots().items():
-            args += [direction, slots]
         messages = []
         with ledger_errors():
-            for prefix in self.prefixes:
-                reply = move("admit")(self.redis, prefix, *args)
+            for shard, prefix in enumerate(self.prefixes):
+                slots = [each for pair in self.settings.slots_of(shard).items() for each in pair]
+                reply = move("admit")(self.redis, prefix, self.settings.lease_ms, *slots)
                 messages += [
                     Message("prepare", (text_of(reply[at]), reply[at + 1]), text_of(reply[at + 2]))
                     for at in range(0, len(reply), 3)
@@ -180,14 +178,14 @@ class Ledger(LedgerReads):
         return lease, record
 
     def note(self, lease: Lease, fields: Mapping[str, str | int], *, session: Mapping[str, Any] | None = None) -> bool:
-        """Write fields while preparing; ``session`` books an open upload. False: the lease is lost, or a cancel came.
+        """Write fields while preparing or committing; ``session`` books an open upload. False: stop, it was cancelled.
 
         After a cancel they are written all the same, so that the clean-up knows of an upload that was just opened.
         """
         flat = [text for pair in fields.items() for text in pair]
         shown = json.dumps(session) if session else ""
-        reply = self._call("prep_note", lease.transfer_id, lease.token, shown, *flat)
-        return (text_of(reply[0]), text_of(reply[1])) == ("ok", State.PREPARING)
+        reply = self._call("note", lease.transfer_id, lease.token, lease.member, shown, *flat)
+        return text_of(reply[0]) == "ok" and text_of(reply[1]) in (State.PREPARING, State.COMPLETING)
 
     def hold_destination(self, lease: Lease, identity: str) -> str | None:
         """Reserve a second identity of the destination; answers the id of the transfer that has it already."""

@@ -70,13 +70,13 @@ class Settings(BaseSettings):
     quantum_above_parts: int = Field(1000, ge=0)
     """Transfers of up to this many parts run one part a task, whatever the quantum."""
     upload_slots: int = Field(32, ge=1)
-    """Uploads at work at once, over the whole fleet; more wait in the queue."""
+    """Uploads at work at once, over the whole fleet; more wait in the queue. Shards share them out, at least one each."""
     download_slots: int = Field(32, ge=1)
     """Downloads at work at once, over the whole fleet."""
     copy_slots: int = Field(32, ge=1)
     """Copies between stores at work at once, over the whole fleet."""
     queue_capacity: int = Field(100_000, ge=1)
-    """Queued transfers per direction; one more is refused at once (111)."""
+    """Queued transfers per direction and shard; one more is refused at once (111)."""
     parts_in_flight: int = Field(8, ge=1, le=1024)
     """Parts of one transfer that move at once, over all workers, unless the transfer says otherwise."""
     max_deaths: int = Field(4, ge=1)
@@ -170,6 +170,13 @@ class Settings(BaseSettings):
     def slots(self) -> dict[str, int]:
         """Transfers of each direction that may be at work at once, over the whole fleet."""
         return {"upload": self.upload_slots, "download": self.download_slots, "copy": self.copy_slots}
+
+    def slots_of(self, shard: int) -> dict[str, int]:
+        """Its share of each: they add up to the whole. With more shards than slots each shard still has one."""
+        return {
+            direction: max(1, slots // self.shards + (shard < slots % self.shards))
+            for direction, slots in self.slots().items()
+        }
 
     def profile_names(self) -> list[str]:
         """Every profile this process can resolve; names only."""

@@ -130,7 +130,7 @@ def _commit(deps: Deps, held: Held, record: Record) -> str:
         ends.destination.abort_upload(ends.upload)
         deps.ledger.complete_done(held.lease, "completed", data={"skipped": True})
         return "skipped: the destination exists"
-    _expect_checksum_after(held, ends, existed=record.number("existed") == 1)
+    _expect_checksum_after(deps, held, ends, existed=record.number("existed") == 1)
     result: dict[str, Any] = {
         "size_bytes": sum(each.size_bytes for each in receipts),
         "etag": stat.etag or "",
@@ -233,12 +233,14 @@ def _expect_checksum_before(held: Held, ends: Endpoints) -> None:
     _compare(algorithm, wanted, found)
 
 
-def _expect_checksum_after(held: Held, ends: Endpoints, *, existed: bool) -> None:
+def _expect_checksum_after(deps: Deps, held: Held, ends: Endpoints, *, existed: bool) -> None:
     """The user's checksum by reading back; wrong bytes are removed, unless they replaced an object (that is lost)."""
     if ends.spec.checksum is None or isinstance(ends.destination, HashesUpload):
         return
     if not isinstance(ends.destination, ReadsBack):
         raise ChecksumMismatch("this destination cannot be read back, so the expected checksum cannot be proven")
+    if not deps.ledger.note(held.lease, {"committed": 1}):
+        raise StopRequested("lost")
     algorithm, _, wanted = ends.spec.checksum.partition(":")
     source = ends.destination.as_source()
     digest, buffer = hashlib.new(algorithm), memoryview(bytearray(BUFFER_BYTES))

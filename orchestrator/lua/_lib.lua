@@ -241,9 +241,11 @@ local function finish_transfer(id, state, kind, data, retention_ms)
   for _, kept in ipairs(KEPT) do redis.call('PEXPIRE', key(kept, id), retention_ms) end
   redis.call('ZADD', P .. 'gone', now + retention_ms, id)
 end
--- Pause or cancel during a commit is a wish; the commit did not succeed, so it comes true.
+-- Pause or cancel during a commit is a wish; the commit did not succeed, so it comes true. Once the object is visible and
+-- only its checksum is still looked at, it does not: nobody shall be told of a cancel and find the object.
 local function grant_wish(id, data, retention_ms)
-  local f = get(id, 'wish', 'direction', 'session', 'keep')
+  local f = get(id, 'wish', 'direction', 'session', 'keep', 'committed')
+  if f[5] == '1' then return nil end
   if f[1] == 'cancel' then
     redis.call('HINCRBY', key('t', id), 'epoch', 1)
     local dirty = f[3] ~= '' and f[4] ~= '1'

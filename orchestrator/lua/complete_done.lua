@@ -12,6 +12,7 @@ if outcome == 'completed' then
   finish_transfer(id, 'completed', 'completed', data, retention)
   return {'ok', 'completed'}
 end
+if outcome == 'restart' then set(id, 'committed', 0) end
 local granted = grant_wish(id, data, retention)
 if granted then return {'ok', granted} end
 if outcome == 'failed' then

@@ -9,7 +9,7 @@ drop_lease(id, 'prep')
 if state ~= 'preparing' then return {'stop', state} end
 local started = get(id, 'started')[1]
 set(id, 'state', 'running', 'reason', '', 'size', ARGV[3], 'part_size', ARGV[4], 'n', ARGV[5], 'validator', ARGV[6], 'pif', ARGV[12] == '1' and 1 or ARGV[7],
-  'q', ARGV[8], 'stream', ARGV[9], 'sequential', ARGV[12], 'wake_at', 0, 'prep_attempts', 0, 'prep_deaths', 0)
+  'q', ARGV[8], 'stream', ARGV[9], 'sequential', ARGV[12], 'wake_at', 0, 'prep_attempts', 0, 'prep_deaths', 0, 'committed', 0)
 if not started then set(id, 'started', now) end
 redis.call('HDEL', key('t', id), 'error')
 event(id, 'probed', ARGV[10])

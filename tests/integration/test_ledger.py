@@ -90,6 +90,17 @@ def test_each_direction_has_slots_of_its_own(world: World, settings: Settings) -
     assert world.slots("upload") == admitted & set(uploads)
 
 
+def test_no_more_are_at_work_in_all_shards_together_than_there_are_slots(world: World, settings: Settings) -> None:
+    sharded = Ledger(world.ledger.redis, settings.model_copy(update={"copy_slots": 3, "shards": 2}))
+    for each in range(16):
+        to = f"{each:08x}".ljust(32, "0")
+        sharded.submit(sharded.new_id(to), destination=to, spec="{}", direction="copy", priority=5)
+
+    admitted = [message.args[0].partition("-")[0] for message in sharded.admit()]
+
+    assert sorted(admitted) == ["s0", "s0", "s1"]
+
+
 def test_admission_goes_by_priority_then_first_come_first_served(world: World, settings: Settings) -> None:
     one = Ledger(world.ledger.redis, settings.model_copy(update={"copy_slots": 1}))
     low, first, second, urgent = (
@@ -422,6 +433,30 @@ def test_a_wish_during_the_commit_is_void_if_the_commit_succeeds(world: World, a
 
     assert world.committed(lease) == "completed"
     assert world.events(transfer_id)[-1] == "completed"
+
+
+@pytest.mark.parametrize("action", ["pause", "cancel"])
+def test_a_wish_is_void_once_the_object_is_visible_and_only_its_checksum_is_looked_at(
+    world: World, action: str
+) -> None:
+    transfer_id, _ = world.running(parts=1)
+    world.move_all(transfer_id)
+    lease = world.commit_lease(transfer_id)
+    assert world.ledger.note(lease, {"committed": 1})
+    world.ledger.steer(transfer_id, action)
+
+    assert world.committed(lease, "retry", data=ERROR) == "running"
+    assert world.committed(world.commit_lease(transfer_id)) == "completed"
+
+
+def test_a_commit_that_begins_anew_hears_the_wish_again(world: World) -> None:
+    transfer_id, _ = world.running(parts=1)
+    world.move_all(transfer_id)
+    lease = world.commit_lease(transfer_id)
+    world.ledger.note(lease, {"committed": 1})
+    world.ledger.steer(transfer_id, "cancel")
+
+    assert world.committed(lease, "restart", data=ERROR) == "cancelled"
 
 
 def test_resume_takes_the_wish_to_pause_back(world: World) -> None:

@@ -104,6 +104,13 @@ def test_no_secret_shows_in_a_repr_or_dump(toml: Path) -> None:
     assert settings.broker == "redis://:hunter2@b"
 
 
+@pytest.mark.parametrize(("slots", "shards", "shares"), [(32, 1, [32]), (10, 4, [3, 3, 2, 2]), (2, 3, [1, 1, 1])])
+def test_shards_share_the_slots_and_none_is_left_without(slots: int, shards: int, shares: list[int]) -> None:
+    settings = load_settings(upload_slots=slots, shards=shards)
+
+    assert [settings.slots_of(shard)["upload"] for shard in range(shards)] == shares
+
+
 def test_settings_do_not_change() -> None:
     """RC-20: immutable once they are read."""
     settings = load_settings()
