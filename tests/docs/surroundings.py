@@ -135,7 +135,7 @@ class Surroundings:
         }
 
     def _end_processes(self) -> None:
-        """Whatever runs with this home was started by the page: engines and workers in the background too."""
+        """Whatever runs with or from this home was started by the page: engines and workers in the background too."""
         mine = list(_with_home(str(self.home)))
         for process in mine:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -152,5 +152,6 @@ def _check(needs: frozenset[str]) -> None:
 def _with_home(home: str) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.pid != os.getpid() and process.environ().get("HOME") == home:
+            # Valkey writes its title over its environment, but its program lies in the page's home too.
+            if process.exe().startswith(f"{home}/") or process.environ().get("HOME") == home:
                 yield process

@@ -13,7 +13,7 @@ from tests.docs.surroundings import ROOT, Surroundings, build_wheel
 from tests.servers.s3_server import S3Server
 
 PAGES = list(pages(ROOT))
-_PAGE_SECONDS = 100
+_PAGE_SECONDS = 240
 pytestmark = pytest.mark.timeout(_PAGE_SECONDS + 120)  # installs, which may download
 
 
