@@ -1,6 +1,7 @@
 """The outbox: what applications are to be told of transfers that have ended. Written by the step that ended them.
 
-A notice stays until the application's broker has taken it, so it is sent at least once, whatever dies.
+A notice stays until the application's broker has taken it, so it is sent at least once, whatever dies; one that no
+broker takes for ``retention_seconds`` is given up.
 """
 
 from __future__ import annotations
@@ -66,13 +67,14 @@ class Outbox:
         """The broker has it."""
         self._settle(notice, 1, 0)
 
-    def not_taken(self, notice: Notice) -> None:
-        """The broker is away: later."""
-        self._settle(notice, 0, notice.next_wait_ms)
+    def not_taken(self, notice: Notice) -> bool:
+        """The broker is away: later. False: it was tried for ``retention_seconds`` and is given up."""
+        return self._settle(notice, 0, notice.next_wait_ms) != "given_up"
 
-    def _settle(self, notice: Notice, taken: int, delay_ms: int) -> None:
+    def _settle(self, notice: Notice, taken: int, delay_ms: int) -> str:
+        args = (notice.name, taken, delay_ms, self._ledger.settings.retention_seconds * 1000)
         with ledger_errors():
-            move("notice_settle")(self._ledger.redis, notice.prefix, notice.name, taken, delay_ms)
+            return text_of(move("notice_settle")(self._ledger.redis, notice.prefix, *args))
 
 
 def _notice(prefix: str, name: str, fields: Mapping[str, str]) -> Notice:

@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     quantum_above_parts: int = Field(1000, ge=0)
     """Transfers of up to this many parts run one part a task, whatever the quantum."""
     upload_slots: int = Field(32, ge=1)
-    """Uploads at work at once, over the whole fleet; more wait in the queue. Shards share them out, at least one each."""
+    """Uploads at work at once, over the whole fleet; more wait. Shards share them, at least one each."""
     download_slots: int = Field(32, ge=1)
     """Downloads at work at once, over the whole fleet."""
     copy_slots: int = Field(32, ge=1)
@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     max_deaths: int = Field(4, ge=1)
     """A part whose worker process died this often under it is parked and fails the transfer."""
     retention_seconds: int = Field(7 * 86400, ge=1)
-    """How long an ended transfer can still be shown, and an idempotency key is remembered."""
+    """How long an ended transfer can still be shown, an idempotency key is remembered, and a notice is tried."""
     connect_seconds: float = Field(5.0, gt=0)
     """Time-out of a connection's start, TLS included."""
     read_seconds: float = Field(30.0, gt=0)
@@ -213,7 +213,7 @@ def invalid_spec(exc: ValidationError, *, prefix: str = "") -> InvalidSpec:
     fault = exc.errors(include_url=False)[0]
     name = ".".join(str(each) for each in fault["loc"]) or "value"
     field = prefix + name.upper() if prefix else name
-    allowed = fault["msg"].removeprefix("Value error, ").removeprefix("allowed: ")
+    allowed = fault["msg"].removeprefix("Value error, ").removeprefix("allowed: ").removeprefix("Input should be ")
     # An unknown field may be anything, such as a password in the wrong place.
     secret = str(fault["loc"][0] if fault["loc"] else "") in _MAY_BE_SECRET or fault["type"] == "extra_forbidden"
     return InvalidSpec(field, "(hidden)" if secret else fault.get("input"), allowed)

@@ -48,7 +48,8 @@ class Courier:
                 error = None if is_away else self._send(notice)
                 if is_away or error:
                     is_away = is_away or self._is_away(error)
-                    self._outbox.not_taken(notice)
+                    if not self._outbox.not_taken(notice):
+                        log.error("notice_given_up", **_about(notice))
                 else:
                     self._outbox.taken(notice)
                     taken += 1
@@ -56,7 +57,6 @@ class Courier:
 
     def _send(self, notice: Notice) -> Exception | None:
         """Answers what kept the broker from taking it. One that refuses this queue may take others."""
-        about = {"transfer_id": notice.transfer_id, "task": notice.task, "queue": notice.queue, "tries": notice.tries}
         try:
             self._app.send_task(
                 notice.task,
@@ -68,9 +68,11 @@ class Courier:
                 kwargsrepr="{}",
             )
         except Exception as exc:
-            log.warning("notice_not_sent", error=type(exc).__name__, **about)  # the text may hold the broker's URL
+            log.warning(
+                "notice_not_sent", error=type(exc).__name__, **_about(notice)
+            )  # the text may hold the broker's URL
             return exc
-        log.info("notice_sent", **about)
+        log.info("notice_sent", **_about(notice))
         return None
 
     def _is_away(self, error: Exception | None) -> bool:
@@ -110,6 +112,10 @@ def application(settings: Settings) -> Celery:
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0},
     )
     return app
+
+
+def _about(notice: Notice) -> dict[str, str | int]:
+    return {"transfer_id": notice.transfer_id, "task": notice.task, "queue": notice.queue, "tries": notice.tries}
 
 
 def _queue(name: str) -> Queue:

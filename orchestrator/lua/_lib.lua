@@ -25,7 +25,7 @@ local function book_notice(id, state)
   local fine, spec = pcall(cjson.decode, f[1])
   if not fine or type(spec.notify) ~= 'table' then return end
   local name = id .. '.' .. f[2]
-  redis.call('HSET', key('notice', name), 'id', id, 'state', state, 'task', spec.notify.task or '', 'queue', spec.notify.queue or '',
+  redis.call('HSET', key('notice', name), 'id', id, 'at', now, 'state', state, 'task', spec.notify.task or '', 'queue', spec.notify.queue or '',
     'error', state == 'failed' and f[3] or '{}', 'result', state == 'completed' and f[4] or '{}', 'reference', f[5] or '', 'tenant', f[6] or '')
   redis.call('ZADD', P .. 'outbox', now, name)
   ring()

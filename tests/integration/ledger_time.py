@@ -30,6 +30,7 @@ local kinds = {
   a = function(name) shift_hash(name, function(text) return string.gsub(text, '(%d+)$', earlier) end) end,
   due = shift_set,
   outbox = shift_set,
+  notice = function(name) redis.call('HSET', name, 'at', earlier(redis.call('HGET', name, 'at'))) end,
   procs = shift_set,
   gone = shift_set,
   sweep = function(name)

@@ -24,6 +24,7 @@ TOLD: dict[str, Any] = {
     "reference": "row 7",
     "tenant": "t",
 }
+WEEK_MS = 7 * 86400 * 1000
 NOBODY_ELSE = {"reference": "row 7", "tenant": "t"}
 
 
@@ -179,6 +180,35 @@ def test_a_broker_that_is_away_loses_nothing_and_is_asked_less_and_less(
         ("app.ended", ids[1], "cancelled"),
     ]
     assert outbox.claim() == []
+
+
+def test_what_no_broker_takes_for_as_long_as_records_are_kept_is_given_up(world: World, courier: Courier) -> None:
+    old = completed(world)
+    world.pass_time(WEEK_MS + 1)
+    young = cancelled(world)
+
+    assert courier.deliver() == 0
+
+    assert [each.decode().partition(".")[0] for each in world.client.zrange("hl:{s0}:outbox", 0, -1)] == [young]
+    assert world.client.keys(f"hl:{{s0}}:notice:{old}*") == []
+
+
+def test_an_old_notice_is_sent_all_the_same_when_its_broker_is_back(
+    world: World, courier: Courier, away: Valkey
+) -> None:
+    completed(world)
+    world.pass_time(WEEK_MS + 1)
+
+    with away:
+        assert courier.deliver() == 1
+
+
+def test_a_notice_that_somebody_removed_holds_up_no_other(world: World, outbox: Outbox) -> None:
+    removed, kept = completed(world), cancelled(world)
+    world.client.delete(f"hl:{{s0}}:notice:{removed}.1")
+
+    assert [each.transfer_id for each in outbox.claim()] == [kept]
+    assert world.client.zcard("hl:{s0}:outbox") == 1
 
 
 def test_a_notice_sent_twice_has_one_task_id(world: World, outbox: Outbox, courier: Courier, away: Valkey) -> None:
