@@ -16,11 +16,10 @@ from pydantic import SecretStr
 
 from haulage.engine.folders import Place, place_of
 from haulage.engine.identity import version
-from haulage.engine.joining import connect_to
 from haulage.engine.lock import is_held, read_holder
 from haulage.engine.notes import last_line
 from haulage.engine.start import Starter, Wish, wish_of
-from haulage.engine.wire import Lines, Message, encode, read_message
+from haulage.engine.wire import Lines, Message, connect_to, encode, read_message
 from orchestrator.errors import RuntimeFailed
 from orchestrator.settings import Settings
 

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 from haulage.engine.binary import prepare_data
 from haulage.engine.folders import Place, make_private, make_socket_folder
 from haulage.engine.identity import version
-from haulage.engine.joining import connect_to
 from haulage.engine.lock import EngineLock, Holder
 from haulage.engine.notes import note, trim_log
 from haulage.engine.reception import Reception, Visitor
 from haulage.engine.valkey import ValkeyServer
-from haulage.engine.wire import Message
+from haulage.engine.wire import Message, connect_to
 from orchestrator.errors import HaulageError, RuntimeFailed
 
 if TYPE_CHECKING:
@@ -191,11 +190,11 @@ class EngineProcess:
         if self._reception.visitors:
             self._needed_now()
         elif now - self._last_needed >= linger and now >= self._look_again:
-            from haulage.engine.keeping import kept_live
+            from haulage.engine.keeping import is_keeping
 
             self._look_again = now + _KEPT_AGAIN_SECONDS
             try:
-                if not kept_live(crew.settings):
+                if not is_keeping(crew.settings):
                     self._why = Why.UNNEEDED
             except HaulageError as exc:
                 note("kept_not_known", level="warning", error=str(exc))

@@ -11,6 +11,8 @@ import sysconfig
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from haulage.engine.binary import INSTALL
 from haulage.engine.folders import Place, make_private
 from haulage.engine.identity import DIGEST_VARIABLE, digest, own_umask
@@ -43,7 +45,7 @@ def wish_of(settings: Settings, place: Place) -> Wish:
     for name in settings.model_fields_set - _OWN_OR_PLACED:
         value = getattr(settings, name)
         if value is not None:
-            environment[f"HAULAGE_{name.upper()}"] = ",".join(value) if isinstance(value, tuple) else str(value)
+            environment[f"HAULAGE_{name.upper()}"] = _as_text(value)
     if "host" in settings.model_fields_set:
         environment["HAULAGE_HOST"] = settings.host
     if config := environment.get("HAULAGE_CONFIG"):
@@ -124,6 +126,12 @@ def _import_paths(environment: dict[str, str]) -> dict[str, str]:
     if here not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *paths):
         paths.append(here)
     return {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"} if paths else {"PYTHONSAFEPATH": "1"}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _as_json(profiles: dict[str, dict[str, str]]) -> str:

@@ -1,4 +1,4 @@
-"""What client and engine say to each other on the engine's socket: one JSON object a line.
+"""The engine's socket, and what client and engine say to each other on it: one JSON object a line.
 
 The client says first what it wants: ``{"want": "lifeline" | "status" | "stop", "version": ..., "settings": ...}``.
 The engine answers ``{"ready": ...}``, ``{"failed": text}``, ``{"restarting": true}``, ``{"stopping": true}`` or a
@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import json
 import socket
+from pathlib import Path
 from typing import Any
+
+from haulage.engine.folders import Place, check_private
+from haulage.engine.lock import read_holder
 
 Message = dict[str, Any]
 
@@ -36,6 +40,25 @@ class Lines:
         if not all(isinstance(each, dict) for each in found):
             raise ValueError("no JSON object")
         return found
+
+
+def connect_to(place: Place, *, timeout_seconds: float | None = 10.0) -> socket.socket | None:
+    """A connection to the engine that listens; None when nobody does. Raises RuntimeFailed for an unsafe folder."""
+    holder = read_holder(place.lock)
+    if holder is None:
+        return None
+    sockets = Path(holder.sockets)
+    if not sockets.is_dir():
+        return None
+    check_private(sockets)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(timeout_seconds)
+    try:
+        sock.connect(str(sockets / "engine.sock"))
+    except OSError:
+        sock.close()
+        return None
+    return sock
 
 
 def read_message(sock: socket.socket, lines: Lines) -> Message | None:

@@ -15,8 +15,7 @@ import pytest
 from haulage.client import TransferClient as FaceClient
 from haulage.engine import status, stop, wants_engine
 from haulage.engine.folders import place_of
-from haulage.engine.joining import connect_to
-from haulage.engine.wire import Lines, Message, encode, read_message
+from haulage.engine.wire import Lines, Message, connect_to, encode, read_message
 from orchestrator.client import TransferClient
 from orchestrator.errors import RuntimeFailed
 from orchestrator.settings import load_settings

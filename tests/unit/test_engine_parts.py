@@ -222,12 +222,13 @@ def test_what_a_client_sets_reaches_the_engine_and_its_patience_does_not(
     Path("haulage.toml").write_text("lease_seconds = 5\n")
     monkeypatch.setenv("HAULAGE_CONFIG", "haulage.toml")
     monkeypatch.setenv("HAULAGE_BROKER_URL", "redis://elsewhere:1")
-    settings = load_settings(roots="/a,/b", redis_retry_seconds=1)
+    settings = load_settings(roots="/a,/b", redis_retry_seconds=1, notify_broker_url="amqp://me:hush@there//")
 
     wish = wish_of(settings, place_of(tmp_path / "state"))
 
     assert wish.environment["HAULAGE_ROOTS"] == "/a,/b"
     assert wish.environment["HAULAGE_LEASE_SECONDS"] == "5.0"
+    assert wish.environment["HAULAGE_NOTIFY_BROKER_URL"] == "amqp://me:hush@there//"
     assert wish.environment["HAULAGE_CONFIG"] == str(tmp_path / "haulage.toml")
     assert not {"HAULAGE_REDIS_URL", "HAULAGE_BROKER_URL", "HAULAGE_REDIS_RETRY_SECONDS"} & wish.environment.keys()
 
