@@ -51,6 +51,7 @@ class OssServer:
         self._http = _Server(("127.0.0.1", 0), _Handler)
         self._http.owner = self
         self.port: int = self._http.server_address[1]
+        self._session = _ReadingSession()
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05})
 
     def __enter__(self) -> Self:
@@ -62,6 +63,7 @@ class OssServer:
         self._http.hang_up()
         self._http.server_close()
         self._thread.join()
+        self._session.session.close()
 
     @property
     def endpoint(self) -> str:
@@ -83,11 +85,12 @@ class OssServer:
     def make_bucket(self, name: str) -> None:
         self.store.make_bucket(name)
 
-    def bucket(self, name: str, *, signature: str = "v1", **options: Any) -> Any:
+    def bucket(self, name: str, *, signature: str = "v1", auth: Any = None, **options: Any) -> Any:
         """The vendor's client of one bucket."""
-        auth = oss2.make_auth(self.access_key, self.secret_key, signature)
-        endpoint = options.pop("endpoint", self.endpoint)
-        return oss2.Bucket(auth, endpoint, name, region=REGION, **options)
+        auth = auth or oss2.make_auth(self.access_key, self.secret_key, signature)
+        return oss2.Bucket(
+            auth, bucket_name=name, session=self._session, **{"endpoint": self.endpoint, "region": REGION, **options}
+        )
 
     def read(self, bucket: str, key: str) -> bytes:
         """By the vendor's client, which compares the bytes with the checksum that was told."""
@@ -114,6 +117,15 @@ class OssServer:
     def answer(self, asked: Asked, body: bytes) -> Answer:
         self._door.check(asked, self.now)
         return answer(self.store, asked, body)
+
+
+class _ReadingSession(oss2.Session):
+    """Reads each reply to its end: the SDK leaves some of them, and their connections, to the garbage collector."""
+
+    def do_request(self, request: Any, timeout: object) -> Any:
+        reply = super().do_request(request, timeout)
+        _ = reply.response.content
+        return reply
 
 
 class _Server(ThreadingHTTPServer):
