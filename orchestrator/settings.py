@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -34,8 +35,34 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 _MAY_BE_SECRET = frozenset(
-    {"redis_url", "broker_url", "notify_broker_url", "profiles", "source", "destination", "headers"}
+    {"redis_url", "broker_url", "notify_broker_url", "secret_key", "profiles", "source", "destination", "headers"}
 )
+
+
+SECRET_FILES = {name: f"HAULAGE_{name.upper()}_FILE" for name in ("redis_url", "broker_url", "notify_broker_url")}
+"""Settings with a password in them -> the variable that names a file with the value instead."""
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Values out of files: what Docker, Kubernetes and systemd mount shows in no list of processes or containers."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The content of the file that is named for this field, if any. Raises InvalidSpec."""
+        variable = SECRET_FILES.get(field_name, "")
+        path = os.environ.get(variable)
+        if not path:
+            return None, field_name, False
+        if os.environ.get(variable.removesuffix("_FILE")):
+            raise InvalidSpec(variable, path, f"one of the two, and {variable.removesuffix('_FILE')} is set too")
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8 text"
+            raise InvalidSpec(variable, path, f"a file that this user can read ({reason})") from None
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(Settings.model_fields[name], name)[0] for name in SECRET_FILES}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class Settings(BaseSettings):
@@ -49,6 +76,8 @@ class Settings(BaseSettings):
     """A Redis of its own for Celery's queues and chord results; it may be emptied without losing a transfer."""
     notify_broker_url: SecretStr | None = None
     """The broker of applications that ask to be told (``notify``), if it is another: any URL Celery takes."""
+    secret_key: SecretStr | None = Field(None, min_length=16)
+    """Encrypts presigned plans in the ledger; the same for all clients and workers. Needs ``cryptography``."""
     host: str = Field(default_factory=socket.gethostname, pattern=_HOST)
     """Names this machine: local paths without a host mean this one."""
     shared_roots: Names = ()
@@ -146,7 +175,7 @@ class Settings(BaseSettings):
         if path and not Path(path).is_file():
             raise InvalidSpec("HAULAGE_CONFIG", path, "a TOML file that exists")
         toml = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
-        return (init_settings, env_settings, *toml)
+        return (init_settings, env_settings, _SecretFiles(settings_cls), *toml)
 
     @property
     def redis(self) -> str:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from haulage.doctor.reach import shown as shown_place
 from haulage.engine import status, wants_engine
-from orchestrator.settings import Settings
+from orchestrator.settings import SECRET_FILES, Settings
 
 PREFIX = "HAULAGE_"
 BESIDE = ("HAULAGE_CONFIG", "HAULAGE_DEBUG", "HAULAGE_FLOWER_PASSWORD")
@@ -55,6 +55,8 @@ def origins(settings: Settings, environ: Mapping[str, str]) -> list[Setting]:
         variable = f"{PREFIX}{name.upper()}"
         if variable in given:
             origin = f"environment {given[variable]}"
+        elif environ.get(SECRET_FILES.get(name, "")):
+            origin = f"file {environ[SECRET_FILES[name]]}, by environment {SECRET_FILES[name]}"
         elif name in keys:
             origin = f"{file}: {name}"
         else:
@@ -93,7 +95,7 @@ def _masked(value: Any) -> Any:
 def unknown_names(environ: Mapping[str, str]) -> list[str]:
     """A sentence for each name that nothing reads, with the nearest one that is read."""
     fields = [each for each in Settings.model_fields if each != "profiles"]
-    variables = [*(f"{PREFIX}{each.upper()}" for each in fields), *BESIDE]
+    variables = [*(f"{PREFIX}{each.upper()}" for each in fields), *SECRET_FILES.values(), *BESIDE]
     warnings = [
         f"nothing reads the variable {name}{_nearest(name.upper(), variables)}"
         for name in sorted(environ)

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from haulage.doctor.check import Check, Status, fail, ok, warn
 from haulage.doctor.origins import profile_keys
-from orchestrator.settings import Settings
+from orchestrator.settings import SECRET_FILES, Settings
 from providers.base import Profile
 from providers.schemes import parse, redact
 
@@ -19,10 +19,9 @@ _S3_KEYS = frozenset({"access_key", "secret_key", "aws_profile", "region", "addr
 
 
 def checks(settings: Settings, *, bucket: str | None = None) -> list[Check]:
-    """The TOML file, then all profiles; those that cannot be resolved are not tried."""
-    found = []
-    if file := os.environ.get("HAULAGE_CONFIG"):
-        found.append(settings_file(Path(file)))
+    """The files of settings, then all profiles; those that cannot be resolved are not tried."""
+    named = (os.environ.get(variable) for variable in ("HAULAGE_CONFIG", *SECRET_FILES.values()))
+    found = [settings_file(Path(file)) for file in named if file]
     for name in settings.profile_names():
         resolved = resolve(settings, name)
         found.append(resolved)
@@ -38,7 +37,7 @@ def checks(settings: Settings, *, bucket: str | None = None) -> list[Check]:
 
 
 def settings_file(path: Path) -> Check:
-    """The TOML file may hold passwords: of Redis, and of profiles."""
+    """The TOML file may hold passwords, of Redis and of profiles; the file of a URL is there for one."""
     if path.stat().st_mode & 0o004:
         text = f"every user of this machine can read {path}, which may hold passwords"
         return warn("settings_file", text, f"chmod 640 {path}, with the group of the worker")

@@ -16,7 +16,7 @@ import pytest
 
 from haulage.cli import main
 from haulage.doctor.origins import BESIDE
-from orchestrator.settings import Settings
+from orchestrator.settings import SECRET_FILES, Settings
 from tests.deploy.files import (
     COMPOSE,
     DEPLOY,
@@ -129,6 +129,10 @@ def test_selectors_ports_and_secrets_of_kubernetes_fit_together() -> None:
             for variable in container.get("env", []):
                 reference = variable.get("valueFrom", {}).get("secretKeyRef")
                 assert reference is None or (reference["name"], reference["key"] in secret) == ("haulage", True), name
+        (mounted,) = [each["secret"]["items"] for each in pod["volumes"] if "secret" in each] or [[]]
+        assert {each["key"] for each in mounted} <= set(secret), name
+        if name.startswith(("workers.yaml", "flower.yaml")):
+            assert "redis-url" in {each["path"] for each in mounted}, f"{name}: HAULAGE_REDIS_URL_FILE"
     (data,) = [each for name, each in found.items() if name.endswith("ScaledObject/data")]
     assert data["spec"]["scaleTargetRef"]["name"] in {name.rpartition("/")[2] for name in found if "Deployment" in name}
     assert {each["authenticationRef"]["name"] for each in data["spec"]["triggers"]} == {"redis"}
@@ -142,7 +146,12 @@ def test_the_two_copies_of_the_settings_of_redis_are_the_same() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_setting_that_a_file_names_is_one(path: Path) -> None:
-    known = {*BESIDE, *(f"HAULAGE_{name.upper()}" for name in Settings.model_fields), "HAULAGE_IMAGE"}
+    known = {
+        *BESIDE,
+        *(f"HAULAGE_{name.upper()}" for name in Settings.model_fields),
+        *SECRET_FILES.values(),
+        "HAULAGE_IMAGE",
+    }
     named = set(re.findall(r"\bHAULAGE_[A-Z0-9_]+\b", path.read_text("utf-8")))
 
     assert {each for each in named - known if not re.fullmatch(r"HAULAGE_PROFILE_[A-Z0-9]+__[A-Z0-9_]+", each)} == set()

@@ -40,6 +40,16 @@ def test_every_setting_is_shown_with_where_it_comes_from(toml: Path) -> None:
     assert f"{toml}: profiles.prod.endpoint" in shown["profile prod"]["origin"]
 
 
+def test_a_url_from_a_file_is_shown_with_the_file_and_without_its_password(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("redis://:hunter2@redis.example:6390/1\n")
+    env = {"HAULAGE_REDIS_URL_FILE": str(tmp_path / "url")}
+    shown, warnings = settings_of(env)
+
+    assert shown["redis_url"]["value"] == "redis://redis.example:6390/1"
+    assert shown["redis_url"]["origin"] == f"file {tmp_path}/url, by environment HAULAGE_REDIS_URL_FILE"
+    assert warnings == []
+
+
 def test_secrets_are_masked() -> None:
     env = {"HAULAGE_REDIS_URL": "rediss://ann:hunter2@redis.example:6390/1?password=hunter2"}
     env |= {"HAULAGE_BROKER_URL": "unix:///run/r.sock?password=hunter2", "HAULAGE_PROFILE_X__SECRET_KEY": "hunter2"}

@@ -140,6 +140,28 @@ def test_a_configuration_file_that_is_no_toml_is_named(toml: Path) -> None:
     assert "valid TOML" in error.allowed
 
 
+def test_a_url_with_a_password_may_be_the_content_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "url").write_text("redis://:hunter2@ledger:6379/0\n")
+    (tmp_path / "wrong").write_text("hunter2")
+    monkeypatch.setenv("HAULAGE_REDIS_URL_FILE", str(tmp_path / "url"))
+    monkeypatch.setenv("HAULAGE_BROKER_URL_FILE", str(tmp_path / "missing"))
+
+    with pytest.raises(InvalidSpec, match=r"HAULAGE_BROKER_URL_FILE: .*missing.*No such file"):
+        load_settings()
+    monkeypatch.setenv("HAULAGE_BROKER_URL_FILE", str(tmp_path / "wrong"))
+    with pytest.raises(InvalidSpec, match="HAULAGE_BROKER_URL") as wrong:
+        load_settings()
+    monkeypatch.delenv("HAULAGE_BROKER_URL_FILE")
+    settings = load_settings()
+    monkeypatch.setenv("HAULAGE_REDIS_URL", "redis://other/0")
+    with pytest.raises(InvalidSpec, match="one of the two"):
+        load_settings()
+
+    assert settings.redis == "redis://:hunter2@ledger:6379/0"
+    assert "redis_url" in settings.model_fields_set, "a fleet is meant, and not the engine"
+    assert "hunter2" not in repr(settings) + str(wrong.value)
+
+
 def test_profiles_come_from_the_file_and_key_by_key_from_the_environment(
     toml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
