@@ -18,7 +18,7 @@ SECTIONS: dict[str, Section] = {
         "ls": ("haulage.cli.ls:ls", "List transfers, newest first."),
         "show": ("haulage.cli.show:show", "Show one transfer: why it waits, what failed."),
         "watch": ("haulage.cli.watch:watch", "Watch all transfers on a full screen."),
-        "wait": ("haulage.cli.wait:wait", "Wait until a transfer has ended."),
+        "wait": ("haulage.cli.wait:wait", "Wait until transfers have ended."),
         "events": ("haulage.cli.wait:events", "Print events, past ones first."),
     },
     "Steer": {

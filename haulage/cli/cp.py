@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from haulage.cli.closer import CloserLook
     from haulage.cli.painter import Screen
     from haulage.client import TransferClient
+    from orchestrator.progress import Progress
     from orchestrator.views import Transfer
 
 _HANDED_BACK_SECONDS = 5.0
@@ -110,7 +111,7 @@ class _Copy:
         found = self._client.find(*self._ends, **self._spec)
         if found is None or found.state.final or self._is_settled(found):
             return self._client.submit(*self._ends, **self._spec)
-        stored = f"{human_bytes(found.progress.durable_bytes)} of {human_bytes(found.progress.total_bytes)} are stored"
+        stored = _stored(found.progress)
         match found.state:
             case State.PAUSED:
                 self._client.resume(found.transfer_id)
@@ -182,11 +183,17 @@ class _Copy:
         if transfer.state.ended:
             self._screen.say(_summary(transfer))
             return
-        progress = transfer.progress
-        stored = f"{human_bytes(progress.durable_bytes)} of {human_bytes(progress.total_bytes)}"
-        click.echo(f"paused {transfer.transfer_id}: {stored} are stored", err=True)
+        click.echo(f"paused {transfer.transfer_id}: {_stored(transfer.progress)}", err=True)
         click.echo(f"go on with: {again}\n        or: haulage resume {transfer.transfer_id}", err=True)
         sys.exit(1)
+
+
+def _stored(progress: Progress) -> str:
+    if progress.total_bytes is None:
+        return (
+            f"{human_bytes(progress.durable_bytes)} are stored" if progress.durable_bytes else "nothing is stored yet"
+        )
+    return f"{human_bytes(progress.durable_bytes)} of {human_bytes(progress.total_bytes)} are stored"
 
 
 def _summary(transfer: Transfer) -> str:

@@ -100,8 +100,9 @@ class Follower:
 
         now = time.monotonic()
         self._read_news(now)
-        fault = self._fault if now - self._fault_at < FRESH_SECONDS else None
-        text = phrase(transfer, self._closer.details(self._id), fault, embedded=is_embedded(self._client))
+        details = self._closer.details(self._id)
+        counts = now - self._fault_at < FRESH_SECONDS or details.wakes_in_seconds > 0
+        text = phrase(transfer, details, self._fault if counts else None, embedded=is_embedded(self._client))
         self._shown = Frame(name_of(transfer), transfer.progress, self.retries, text)
         self._screen.show(self._shown)
 

@@ -11,15 +11,15 @@ from rich.text import Text
 from haulage.cli.bar import PLAIN_MARKS, Frame, Marks, frame_lines
 from haulage.cli.output import console, human_bytes, is_live, printable, terminal_width
 
-_CLEAR_BELOW, _HIDE, _SHOW = "\x1b[J", "\x1b[?25l", "\x1b[?25h"
+_CLEAR_BELOW = "\x1b[J"
 
 
 class Painter:
     """Paints frames over each other on stderr.
 
     No refresh thread and no signal handler: whoever follows a transfer paints at every look, and the size is asked
-    each time. A terminal that became narrower has wrapped the old lines, so the cursor goes up as many rows as they
-    take now.
+    each time. The cursor stays visible: a command that is killed could not show it again. A terminal that became
+    narrower has wrapped the old lines, so the cursor goes up as many rows as they take now.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Painter:
     def show(self, frame: Frame) -> None:
         width = terminal_width(sys.stderr)
         lines = frame_lines(frame, max(1, width - 1), self._marks)
-        self._write(_HIDE + self._back(width) + self._ansi(lines))
+        self._write(self._back(width) + self._ansi(lines))
         self._painted = [each.cell_len for each in lines]
 
     def say(self, text: str) -> None:
@@ -40,9 +40,9 @@ class Painter:
         click.echo(text, err=True)
 
     def clear(self) -> None:
-        """Remove what is painted, and show the cursor again."""
+        """Remove what is painted."""
         if self._painted:
-            self._write(self._back(terminal_width(sys.stderr)) + _SHOW)
+            self._write(self._back(terminal_width(sys.stderr)))
             self._painted = []
 
     def _back(self, width: int) -> str:
@@ -80,7 +80,7 @@ class Teller:
         if phrase and phrase != self._said and lasts:
             self._said = phrase
             text = frame.phrase
-        elif now - self._at >= self._EVERY_SECONDS:
+        elif frame.progress.part_count and now - self._at >= self._EVERY_SECONDS:
             progress = frame.progress
             text = f"{human_bytes(progress.received_bytes)} of {human_bytes(progress.total_bytes)}"
             text += f", parts {progress.parts_done}/{progress.part_count}"

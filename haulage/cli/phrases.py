@@ -22,11 +22,14 @@ _WAITS = {
     "throttled": "throttled by {where}",
     "disk_full": "the disk of the destination is full",
     "credential": "the credential ran out, renew it",
-    "provider": "no worker has what this storage needs",
+    "signer": "who signs its requests does not answer",
+    "provider": "its workers cannot use this storage",
     "schema": "its workers run an older version",
 }
 _PREFIX = re.compile(r"^((GET|HEAD|PUT|POST)\b[ :]*)?(\w+(Error|Exception): (?=\S))?")
 _URL = re.compile(r"\S*?\w+://\S+")
+_OF_URL = re.compile(r"( of)? *\S*?\w+://\S+?(?=:?(\s|$))")
+_LOST = "whoever moved it died or lost touch"
 
 
 def phrase(
@@ -60,9 +63,10 @@ def phrase(
 
 def short_message(error: Mapping[str, Any]) -> str:
     """The message of an error without URLs, which are on the screen already."""
-    text = _URL.sub("", str(error.get("message", ""))).strip(" :")
+    text = _OF_URL.sub("", str(error.get("message", ""))).strip(" :")
     text = _PREFIX.sub("", text)
-    return printable(text or str(error.get("code", "unknown fault")))
+    code = str(error.get("code", "unknown fault"))
+    return printable(text or (_LOST if code == "lease_lost" else code))
 
 
 def _queued(transfer: Transfer) -> str:

@@ -38,6 +38,8 @@ def ls(as_json: bool) -> None:
     for worker in _workers():
         for name in worker.profiles:
             there.setdefault(name, set()).add(worker.host)
+    if not here and not there and not as_json:
+        click.echo("no profiles: see [profiles.NAME] of the TOML file, or HAULAGE_PROFILE_NAME__KEY", err=True)
     for name in sorted({*here, *there}):
         row: dict[str, Any] = {"name": name, "keys": here.get(name), "hosts": sorted(there.get(name, ()))}
         print_json(row) if as_json else click.echo(_line(row))

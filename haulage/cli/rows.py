@@ -113,6 +113,8 @@ def tabbed(transfer: Transfer) -> str:
 
 
 def _done(transfer: Transfer) -> str:
+    if not transfer.progress.part_count and transfer.state is not State.COMPLETED:
+        return "-"
     return "100%" if transfer.state is State.COMPLETED else percent(transfer.progress)
 
 

@@ -132,7 +132,8 @@ def _facts(transfer: Transfer, details: Details, history: History, client: Trans
     yield from _sizes(transfer)
     if not transfer.state.ended:
         fresh = bool(history) and time.time() - history[0].get("at", 0) / 1000 < FRESH_SECONDS
-        if why := phrase(transfer, details, history[0] if fresh else None, embedded=is_embedded(client)):
+        why = phrase(transfer, details, history[0] if fresh else None, embedded=is_embedded(client))
+        if why and why != transfer.state:
             yield "waits", why.removeprefix("waiting: ")
     if transfer.error and not transfer.state.final:
         yield "error", printable(f"{transfer.error.get('code')}: {transfer.error.get('message')}")
@@ -179,7 +180,7 @@ def _holders(details: Details) -> Iterable[tuple[str, str]]:
 
 def _failures(history: History) -> Iterable[str]:
     from haulage.cli.closer import HISTORY
-    from haulage.cli.phrases import ago
+    from haulage.cli.phrases import ago, short_message
 
     groups = grouped(history)
     if groups:
@@ -189,7 +190,7 @@ def _failures(history: History) -> Iterable[str]:
         others = f" and {len(each.processes) - 1} more" if len(each.processes) > 1 else ""
         where = f" on {each.processes[0]}{others}" if each.processes else ""
         yield f"    {each.code} x{each.count}{parts}{where}, last {ago(each.last_at)} ago"
-        yield f"      {printable(each.message)}"
+        yield f"      {printable(each.message) or short_message({'code': each.code})}"
 
 
 def _named(numbers: Sequence[int]) -> str:

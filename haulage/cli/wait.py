@@ -1,42 +1,72 @@
-"""``wait`` and ``events``: stay until a transfer has ended, or read what happens."""
+"""``wait`` and ``events``: stay until transfers have ended, or read what happens."""
 
 from __future__ import annotations
 
 import sys
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from haulage.cli.completion import complete_ids
-from haulage.cli.options import id_argument
-from haulage.cli.output import errors_as_sentences, human_bytes, json_option, open_client, print_json, printable, report
+from haulage.cli.options import ids_argument
+from haulage.cli.output import (
+    errors_as_sentences,
+    human_bytes,
+    json_option,
+    open_client,
+    print_json,
+    printable,
+    report,
+    say_error,
+)
 
 if TYPE_CHECKING:
+    from haulage.client import TransferClient
     from orchestrator.events import Event
+    from orchestrator.views import Transfer
 
 
 @click.command()
-@id_argument
-@click.option("--timeout", type=click.FloatRange(0), help="Seconds; default: as long as it takes.")
+@ids_argument
+@click.option("--timeout", type=click.FloatRange(0), help="Seconds for all; default: as long as it takes.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors while it waits.")
 @json_option
 @errors_as_sentences
-def wait(transfer_id: str, timeout: float | None, quiet: bool, as_json: bool) -> None:
-    """Wait until a transfer has ended. Exit 0 only if it completed. Ctrl-C leaves the transfer running.
+def wait(transfer_ids: tuple[str, ...], timeout: float | None, quiet: bool, as_json: bool) -> None:
+    """Wait until transfers have ended. Exit 0 only if all completed. Ctrl-C leaves them running.
 
     \b
     haulage wait s0-4f1c2a9b7de3 && echo arrived
+    haulage wait $(haulage submit a.iso /srv/) $(haulage submit b.iso /srv/)
     """
+    from orchestrator.errors import TransferCancelled, TransferFailed, TransferNotFound, WaitTimeout
+
+    if not transfer_ids:
+        raise click.UsageError("name transfers by their ids")
+    deadline = None if timeout is None else time.monotonic() + timeout
+    failed = False
+    with open_client() as client:
+        for each in transfer_ids:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                _wait_for(client, each, left, quiet=quiet, as_json=as_json)
+            except (TransferFailed, TransferCancelled, TransferNotFound) as exc:
+                failed = True
+                say_error(exc)
+            except WaitTimeout:
+                raise WaitTimeout(f"transfer {each} is still {client.get(each).state} after {timeout:g} s") from None
+    sys.exit(1 if failed else 0)
+
+
+def _wait_for(client: TransferClient, transfer_id: str, seconds: float | None, *, quiet: bool, as_json: bool) -> None:
     from haulage.cli.follow import follow
 
-    with open_client() as client:
-        report(
-            client,
-            transfer_id,
-            lambda: follow(client, transfer_id, quiet=quiet, timeout_seconds=timeout),
-            as_json=as_json,
-        )
+    def ended() -> Transfer:
+        return follow(client, transfer_id, quiet=quiet, timeout_seconds=seconds)
+
+    report(client, transfer_id, ended, as_json=as_json)
 
 
 @click.command()

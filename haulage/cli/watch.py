@@ -20,10 +20,11 @@ from orchestrator.states import State
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from haulage.client import TransferClient
+    from orchestrator.client import TransferClient
     from orchestrator.views import Transfer
 
 _MOST = 500
+"""Of those at work, and of all: more than anybody scrolls through."""
 _ORDER = (
     State.RUNNING,
     State.WAITING,
@@ -36,6 +37,9 @@ _ORDER = (
     State.CANCELLED,
 )
 _MOVING = (State.RUNNING, State.WAITING)
+_AT_WORK = (*_MOVING, State.COMPLETING, State.PREPARING)
+_SHARE = 10
+"""A ledger of very many transfers takes its time to be read: leave it alone for as many times as long."""
 
 
 @click.command()
@@ -60,17 +64,23 @@ def watch(interval: float, **filters: Any) -> None:
 class View:
     """What is on the screen."""
 
-    def __init__(self, client: TransferClient, filters: dict[str, Any]) -> None:
+    def __init__(self, client: TransferClient, filters: dict[str, Any], *, most: int = _MOST) -> None:
         self._client = client
         self._filters = filters
+        self._most = most
         self._transfers: list[Transfer] = []
+        self._more = False
         self.top = 0
 
     def look(self) -> None:
-        """Read the ledger: the newest transfers, and closer those that move."""
+        """Read the ledger: all at work, the newest of the others, and closer those that move."""
         from orchestrator.errors import TransferNotFound
 
-        found = self._client.list(**self._filters, limit=_MOST)
+        newest = self._client.list(**self._filters, limit=self._most)
+        self._more = len(newest) == self._most
+        # Those at work are often the oldest: behind many that wait for them.
+        older = self._client.list(**{"state": _AT_WORK, **self._filters}, limit=self._most) if self._more else []
+        found = list({each.transfer_id: each for each in [*newest, *older]}.values())
         found.sort(key=lambda each: _ORDER.index(each.state))  # keeps the newest first within a state
         for at, each in enumerate(found):
             if each.state not in _MOVING:
@@ -98,7 +108,8 @@ class View:
 
     def _headline(self) -> str:
         counts = Counter(each.state for each in self._transfers)
-        told = [f"{counts[state]} {state}" for state in _ORDER if counts[state]]
+        more = "+" if self._more else ""
+        told = [f"{counts[each]}{'' if each in _AT_WORK else more} {each}" for each in _ORDER if counts[each]]
         rate = sum(each.progress.smoothed_bytes_per_second for each in self._transfers)
         return f"haulage  {human_bytes(rate)}/s  " + ", ".join(told)
 
@@ -115,7 +126,7 @@ def _loop(view: View, stdin: int, interval: float) -> None:
         size = _size()
         if now >= due:
             view.look()
-            due = time.monotonic() + interval
+            due = time.monotonic() + max(interval, _SHARE * (time.monotonic() - now))
         _paint(out, view.lines(size[0], size[1]), clear=size != was)
         pressed = _pressed(stdin, min(0.25, max(0.0, due - time.monotonic())))
         if pressed in ("q", "Q", "\x03", "\x04"):

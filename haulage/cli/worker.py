@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 @click.option(
     "--metrics-port",
     type=click.IntRange(0, 65535),
-    help="Serve Prometheus metrics on this port of the loopback. Default: HAULAGE_METRICS_PORT, or none.",
+    help="Serve Prometheus metrics on this port of HAULAGE_METRICS_HOST (default: the loopback). "
+    "Default: HAULAGE_METRICS_PORT, or none; 0 is any free port.",
 )
 @errors_as_sentences
 def worker(pools: str | None, processes: int | None, threads: int, grace: float, metrics_port: int | None) -> None:

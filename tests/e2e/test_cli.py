@@ -200,6 +200,23 @@ def test_a_wait_gives_up_after_its_time(site: Site) -> None:
     site.client.cancel(transfer_id)
 
 
+def test_it_waits_for_several_and_exits_with_1_if_one_failed(site: Site) -> None:
+    source = site.file(DATA)
+    good = [haulage(site, "submit", source, site.folder / name).out.strip() for name in ("g1", "g2")]
+    bad = haulage(site, "submit", f"{site.web.base}/missing", site.folder / "bad").out.strip()
+
+    both, one_failed = haulage(site, "wait", *good), haulage(site, "wait", good[0], bad, "s0-0", good[1])
+    paused = haulage(site, "submit", source, site.folder / "p", "--paused").out.strip()
+    too_late = haulage(site, "wait", good[0], paused, "--timeout", "0.1")
+
+    assert (both.code, both.err, both.out.count("completed")) == (0, "", 2)
+    assert (one_failed.code, one_failed.out.count("completed")) == (1, 2)
+    assert f"not_found: transfer {bad} failed" in one_failed.err
+    assert "transfer_not_found: " in one_failed.err
+    assert too_late.code == 1
+    assert "is still paused after 0.1 s" in too_late.err
+
+
 def test_paused_it_waits_for_resume(site: Site) -> None:
     submitted = haulage(site, "submit", "--paused", site.file(DATA), site.folder / "x.bin")
     transfer_id = submitted.out.strip()
