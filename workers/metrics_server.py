@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 import structlog
 
-from orchestrator.connection import connect, ledger_errors
+from orchestrator.connection import connect, connect_broker, ledger_errors
 from orchestrator.errors import LedgerUnavailable, RuntimeFailed
 from orchestrator.fleet import Fleet
 from orchestrator.ledger import Ledger
@@ -28,6 +29,7 @@ CACHE_SECONDS = 5.0
 _PRIORITY = 1 << 42
 """A queue's score is priority times this, plus the time in ms (``enqueue`` in the moves of the ledger)."""
 _EVENTS_AT_ONCE = 1000
+_TORN_SECONDS = 2.0
 _ENDS = frozenset({b"completed", b"failed", b"cancelled"})
 
 
@@ -59,7 +61,7 @@ class MetricsServer:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # twice as many series, and nobody reads those
         self.folder = tempfile.mkdtemp(prefix="haulage-metrics-")
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=self.folder)  # type: ignore[no-untyped-call]
+        registry.register(Processes(MultiProcessCollector(None, path=self.folder)))  # type: ignore[no-untyped-call]
         registry.register(FleetCollector(self._settings))
         try:
             self._server, _thread = start_http_server(self._port, addr=self._host, registry=registry)
@@ -92,6 +94,24 @@ def metrics_served(settings: Settings, port: int | None = None) -> Iterator[Metr
         return
     with MetricsServer(settings, settings.metrics_host, wanted) as server:
         yield server
+
+
+class Processes:
+    """What the processes wrote into their files. One that starts just now has made its file, but not its head."""
+
+    def __init__(self, files: Any) -> None:
+        self._files = files
+
+    def collect(self) -> Iterator[Any]:
+        """Looks again for a while at a file that is not whole. Raises what its reader raises after that."""
+        until = time.monotonic() + _TORN_SECONDS
+        while True:
+            try:
+                return iter(list(self._files.collect()))
+            except (struct.error, ValueError, OSError, RuntimeError):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
 
 
 class FleetCollector:
@@ -172,18 +192,13 @@ class FleetCollector:
         ]
 
     def _lengths(self, ledger: Ledger, queues: list[str]) -> dict[tuple[str, ...], float]:
-        broker = self._settings.broker_url
-        apart = broker is not None and broker.get_secret_value() != self._settings.redis
-        where = self._settings.model_copy(update={"redis_url": broker}) if apart else None
-        redis = connect(where, retry_seconds=1) if where else ledger.redis
-        try:
+        apart = self._settings.broker_url is not None
+        with ExitStack() as stack:
+            redis = stack.enter_context(connect_broker(self._settings, retry_seconds=1)) if apart else ledger.redis
             with ledger_errors(), redis.pipeline(transaction=False) as pipe:
                 for queue in queues:
                     pipe.llen(queue)
                 return {(queue,): float(length) for queue, length in zip(queues, pipe.execute(), strict=True)}
-        finally:
-            if where:
-                redis.close()
 
     def _count_ends(self, ledger: Ledger, now_ms: int) -> None:
         """The first look only notes where the events end: what ended before is nobody's rate."""
