@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import functools
 import threading
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
@@ -15,7 +16,7 @@ from orchestrator.errors import WaitTimeout
 from orchestrator.settings import Settings
 from orchestrator.submitting import Place
 from orchestrator.views import Transfer
-from orchestrator.waiting import look_for_end, pauses
+from orchestrator.waiting import WaitingForAll, look_for_end, pauses
 
 if TYPE_CHECKING:
     from orchestrator.events import Event
@@ -62,7 +63,6 @@ class AsyncTransferClient:
     list = _in_thread(TransferClient.list)
     snapshot = _in_thread(TransferClient.snapshot)
     history = _in_thread(TransferClient.history)
-    wait_all = _in_thread(TransferClient.wait_all)
     workers = _in_thread(TransferClient.workers)
     pause = _in_thread(TransferClient.pause)
     resume = _in_thread(TransferClient.resume)
@@ -113,6 +113,17 @@ class AsyncTransferClient:
                 raise WaitTimeout(f"transfer {transfer_id} is still {state} after {timeout_seconds} s")
             await asyncio.sleep(pause)
         raise AssertionError("pauses end with None")
+
+    async def wait_all(
+        self, transfer_ids: Sequence[str], *, timeout_seconds: float | None = None
+    ) -> builtins.list[Transfer]:
+        """As TransferClient.wait_all, and no thread is held between two looks."""
+        waiting = WaitingForAll(self.client._held, transfer_ids, timeout_seconds)
+        for pause in pauses(timeout_seconds):
+            if await asyncio.to_thread(functools.partial(waiting.look, is_last=pause is None)):
+                break
+            await asyncio.sleep(waiting.rest(pause))
+        return waiting.ended()
 
     async def events(
         self,

@@ -112,11 +112,12 @@ class Held:
             known = list(self._mine)
         from orchestrator.pages import live_among
 
-        with suppress(LedgerUnavailable, ClientClosed), self._lock:  # another time then: what was submitted is written
-            live = live_among(self.ledger, known)
-            for each in set(known) - live:
-                self._mine.pop(each, None)
-            self._tidy_at = max(_FIRST_TIDY, 2 * len(self._mine))
+        with suppress(LedgerUnavailable, ClientClosed):  # another time then: what was submitted is written
+            ended = set(known) - live_among(self.ledger, known)
+            with self._lock:
+                for each in ended:
+                    self._mine.pop(each, None)
+                self._tidy_at = max(_FIRST_TIDY, 2 * len(self._mine))
 
     def forget(self, transfer_id: str) -> None:
         """It is no longer this client's to cancel or pause at the end."""

@@ -29,23 +29,48 @@ def wait_for(held: Held, transfer_id: str, timeout_seconds: float | None) -> Tra
 
 def wait_for_all(held: Held, transfer_ids: Sequence[str], timeout_seconds: float | None) -> list[Transfer]:
     """All of them in the order asked for, however they ended. Raises WaitTimeout, TransferNotFound."""
-    from orchestrator.pages import look
-
-    ended: dict[str, Transfer] = {}
-    left = list(dict.fromkeys(transfer_ids))
+    waiting = WaitingForAll(held, transfer_ids, timeout_seconds)
     for pause in pauses(timeout_seconds):
-        seen = look(held.ledger, left) if left else {}
-        for each in left:
-            if each not in seen:
-                raise TransferNotFound(f"no transfer {each}")
-        ended |= {each: held.views.view(record) for each, (record, _) in seen.items() if record.over}
-        left = [each for each in left if each not in ended]
-        if not left:
+        if waiting.look(is_last=pause is None):
             break
-        if pause is None:
-            raise WaitTimeout(f"{len(left)} transfers have not ended after {timeout_seconds} s, such as {left[0]}")
-        held.stopped.wait(max(pause, len(left) / _LOOKS_A_SECOND))
-    return [ended[each] for each in transfer_ids]
+        held.stopped.wait(waiting.rest(pause))
+    return waiting.ended()
+
+
+class WaitingForAll:
+    """A wait for several: ``look`` until it is True, with a ``rest`` in between, then ``ended``."""
+
+    def __init__(self, held: Held, transfer_ids: Sequence[str], timeout_seconds: float | None) -> None:
+        self._held = held
+        self._asked = transfer_ids
+        self._timeout_seconds = timeout_seconds
+        self._ended: dict[str, Transfer] = {}
+        self._left = list(dict.fromkeys(transfer_ids))
+
+    def look(self, *, is_last: bool) -> bool:
+        """Whether all have ended. Raises WaitTimeout if not and it ``is_last``, and TransferNotFound."""
+        from orchestrator.pages import look
+
+        seen = look(self._held.ledger, self._left) if self._left else {}
+        if gone := [each for each in self._left if each not in seen]:
+            raise TransferNotFound(f"no transfer {gone[0]}")
+        view = self._held.views.view
+        self._ended |= {each: view(record) for each, (record, _) in seen.items() if record.over}
+        self._left = [each for each in self._left if each not in self._ended]
+        if self._left and is_last:
+            some = (
+                f"{len(self._left)} transfers have not ended after {self._timeout_seconds} s, such as {self._left[0]}"
+            )
+            raise WaitTimeout(some)
+        return not self._left
+
+    def rest(self, pause: float | None) -> float:
+        """Seconds until the next look: longer while many are left."""
+        return max(pause or 0.0, len(self._left) / _LOOKS_A_SECOND)
+
+    def ended(self) -> list[Transfer]:
+        """In the order asked for."""
+        return [self._ended[each] for each in self._asked]
 
 
 def look_for_end(held: Held, transfer_id: str) -> tuple[State, Transfer | None]:

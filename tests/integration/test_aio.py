@@ -73,14 +73,19 @@ def test_hundreds_may_wait_with_few_threads(client: redis.Redis, settings: Setti
     async def use(user: AsyncTransferClient) -> None:
         sent = [each.transfer_id for each in await user.submit_many([(f"/from/{n}", f"/to/{n}") for n in range(300)])]
         waiting = [asyncio.create_task(user.wait(each)) for each in sent]
+        waiting_for_all = [asyncio.create_task(user.wait_all(sent[at:])) for at in range(0, 300, 3)]
         with pytest.raises(WaitTimeout):
             await user.wait(sent[0], timeout_seconds=0.1)
+        with pytest.raises(WaitTimeout, match="300 transfers"):
+            await user.wait_all(sent, timeout_seconds=0.1)
         assert threading.active_count() < 50
 
         await user.cancel_all()
 
         ended = await asyncio.gather(*waiting, return_exceptions=True)
         assert {type(each) for each in ended} == {TransferCancelled}
+        for at, all_ended in enumerate(await asyncio.gather(*waiting_for_all)):
+            assert [each.transfer_id for each in all_ended] == sent[3 * at :]
 
     run(settings, use)
 

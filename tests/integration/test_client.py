@@ -397,7 +397,7 @@ def test_a_snapshot_of_many_counts_each_once(
 
         now = user.snapshot()
 
-    assert now.active == settings.upload_slots * 2 == len(set(now.active_keys))
+    assert now.active == settings.upload_slots == len(set(now.active_keys))
     assert now.queued == 1500 - now.active - 1
 
 
@@ -549,6 +549,8 @@ def test_a_client_that_is_dropped_without_close_is_warned_about_and_its_threads_
 
 def test_a_client_that_was_closed_or_never_used_is_dropped_in_silence(client: redis.Redis, settings: Settings) -> None:
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()  # what other tests left behind
         warnings.simplefilter("error")
         used = TransferClient(settings)
         used.list()
