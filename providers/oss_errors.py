@@ -98,6 +98,7 @@ _SECRETS = re.compile(
     r"""\?[^\s"'<>]+                                    # a query
     | \b(?:x-oss-[a-z0-9-]+|signature|credential|ossaccesskeyid|[a-z-]*token|string-?to-?sign)\s*[=:]\s*\S+
     | \bOSS4-HMAC-SHA256\b.*                              # a string to sign, or the header made from it
+    | \bOSS\ +\S+:\S+                                     # the header of version 1
     | \b(?:LTAI|STS\.)[A-Za-z0-9]{10,}\b
     | \b[0-9a-f]{64}\b""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,

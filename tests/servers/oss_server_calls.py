@@ -92,7 +92,7 @@ def _get(store: Store, asked: Asked) -> Answer:
     if headers.get("if-none-match") == stored.etag:
         return Answer(304, headers={"ETag": stored.etag})
     told = {
-        "Content-Type": "application/octet-stream",
+        "content-type": "application/octet-stream",
         **stored.headers,
         "ETag": stored.etag,
         "Last-Modified": stored.last_modified,
