@@ -219,6 +219,11 @@ local function expire_with_record(id, extra)
   for _, kept in ipairs(KEPT) do redis.call('PEXPIRE', key(kept, id), left) end
   if extra then redis.call('PEXPIRE', extra, left) end
 end
+-- An upload at the store, or a temporary file, may be left that nobody asked to keep: one that has a name, or was about to.
+local function is_dirty(id)
+  local f = get(id, 'session', 'intent_at', 'keep')
+  return ((f[1] and f[1] ~= '') or num(f[2]) > 0) and f[3] ~= '1'
+end
 -- Everything that ends a transfer passes here: slot and destination are freed, tickets die, the clean-up is booked.
 local function finish_transfer(id, state, kind, data, retention_ms)
   local f = get(id, 'direction', 'epoch')
@@ -233,25 +238,31 @@ local function finish_transfer(id, state, kind, data, retention_ms)
   end
   shout(id, state, f[2])
   if kind ~= '' then event(id, kind, data) end
-  -- What `retry` needs is kept for a while; receipts of what is over for good are not.
+  -- What `retry` needs is kept for a while; receipts of what is over for good are not. A failed transfer that left something
+  -- at the store stays until the sweeper cancels it, or nobody would ever drop that.
+  local stays = state == 'failed' and is_dirty(id)
   for bucket = 0, buckets(id) do
     if FINAL[state] then redis.call('UNLINK', key('r', id) .. ':' .. bucket)
-    else redis.call('PEXPIRE', key('r', id) .. ':' .. bucket, retention_ms) end
+    elseif not stays then redis.call('PEXPIRE', key('r', id) .. ':' .. bucket, retention_ms) end
   end
-  for _, kept in ipairs(KEPT) do redis.call('PEXPIRE', key(kept, id), retention_ms) end
+  for _, kept in ipairs(stays and {} or KEPT) do redis.call('PEXPIRE', key(kept, id), retention_ms) end
   redis.call('ZADD', P .. 'gone', now + retention_ms, id)
+end
+-- The end by cancel: told of at once where nothing is left, else after the first try to clean up. Answers whether that is due.
+local function cancel_transfer(id, data, retention_ms)
+  redis.call('HINCRBY', key('t', id), 'epoch', 1)
+  local dirty = is_dirty(id)
+  set(id, 'cleanup', dirty and 'pending' or 'done')
+  finish_transfer(id, 'cancelled', dirty and '' or 'cancelled', data, retention_ms)
+  return dirty
 end
 -- Pause or cancel during a commit is a wish; the commit did not succeed, so it comes true. Once the object is visible and
 -- only its checksum is still looked at, it does not: nobody shall be told of a cancel and find the object.
 local function grant_wish(id, data, retention_ms)
-  local f = get(id, 'wish', 'direction', 'session', 'keep', 'committed')
-  if f[5] == '1' then return nil end
+  local f = get(id, 'wish', 'direction', 'committed')
+  if f[3] == '1' then return nil end
   if f[1] == 'cancel' then
-    redis.call('HINCRBY', key('t', id), 'epoch', 1)
-    local dirty = f[3] ~= '' and f[4] ~= '1'
-    set(id, 'cleanup', dirty and 'pending' or 'done')
-    finish_transfer(id, 'cancelled', dirty and '' or 'cancelled', data, retention_ms)
-    if dirty then look_at(id, now) end
+    if cancel_transfer(id, data, retention_ms) then look_at(id, now) end
     return 'cancelled'
   end
   if f[1] == 'pause' then

@@ -2,14 +2,13 @@
 -- The nonce of the last thing done is kept: the same call, sent again after a lost reply, is no second one.
 -- Answers: ok state | wish state (applied if the commit under way fails) | no state | gone | dup id
 local id, action, retention, nonce = ARGV[1], ARGV[2], num(ARGV[3]), ARGV[4]
-local f = get(id, 'state', 'epoch', 'direction', 'priority', 'dest', 'session', 'not_before', 'keep', 'wish', 'steered',
-  'intent_at')
+local f = get(id, 'state', 'epoch', 'direction', 'priority', 'dest', 'session', 'not_before', 'wish', 'steered', 'intent_at')
 local state = f[1]
 if not state then return {'gone'} end
-if f[10] == nonce then return {'ok', state} end
+if f[9] == nonce then return {'ok', state} end
 local function done(new) set(id, 'steered', nonce) return {'ok', new} end
 local function wish(what) -- a wish to cancel stands, as a cancel does
-  if f[9] ~= 'cancel' then set(id, 'wish', what) end
+  if f[8] ~= 'cancel' then set(id, 'wish', what) end
   return {'wish', state}
 end
 local live = {queued = true, preparing = true, running = true, waiting = true}
@@ -68,13 +67,11 @@ end
 -- cancel: also of a failed or paused transfer, to drop what it kept.
 if FINAL[state] then return {'no', state} end
 if state == 'completing' then return wish('cancel') end
-redis.call('HINCRBY', key('t', id), 'epoch', 1)
 -- Between the intent and the record of the session an upload may be open that only its opener knows, or nobody any more.
 -- While its lease lives the opener may still name it, and the clean-up waits for that as it does for parts.
-local unnamed = f[6] == '' and num(f[11]) > 0
-local dirty = (f[6] ~= '' or unnamed) and f[8] ~= '1'
-if not (unnamed and dirty) then drop_lease(id, 'prep') end
-set(id, 'cleanup', dirty and 'pending' or 'done')
-finish_transfer(id, 'cancelled', dirty and '' or 'cancelled', '{}', retention)
-if dirty then look_at(id, now + 1000) end -- if parts are in flight, the last of them starts the clean-up earlier
+local unnamed = f[6] == '' and num(f[10]) > 0
+if not (unnamed and is_dirty(id)) then drop_lease(id, 'prep') end
+if cancel_transfer(id, '{}', retention) then
+  look_at(id, now + 1000) -- if parts are in flight, the last of them starts the clean-up earlier
+end
 return done('cancelled')

@@ -3,13 +3,24 @@
 --   prepare epoch queue | part epoch round lane seq queue | complete round queue | abort queue | admit
 local id, lease_ms, max_deaths, grace, retention, wait_frees = ARGV[1], num(ARGV[2]), num(ARGV[3]), num(ARGV[4]), num(ARGV[5]), num(ARGV[6])
 local f = get(id, 'state', 'epoch', 'round', 'n', 'done', 'next', 'pif', 'wake_at', 'q', 'qc', 'direction', 'priority',
-  'waiting_since', 'cleanup', 'not_before', 'solo', 'stream', 'wait_in')
+  'waiting_since', 'cleanup', 'not_before', 'solo', 'stream', 'wait_in', 'ended')
 local state, epoch, round, n, done = f[1], num(f[2]), num(f[3]), num(f[4]), num(f[5])
 local wake, out, next_look = num(f[8]), {}, nil
 local function send(...) for _, each in ipairs({...}) do table.insert(out, each) end end
 local function look(at) if at and (not next_look or at < next_look) then next_look = at end end
 redis.call('ZREM', P .. 'due', id)
-if not state or state == 'completed' or state == 'failed' then return out end
+if not state or state == 'completed' then return out end
+if state == 'failed' then
+  -- Nobody tried it again for as long as it is kept: what it left at the store goes with it.
+  local kept_until = num(f[19]) + retention
+  if is_dirty(id) and now < kept_until then look_at(id, kept_until) end
+  if now >= kept_until and is_dirty(id) then
+    cancel_transfer(id, '{}', retention)
+    send('abort', f[10])
+    look_at(id, now + lease_ms)
+  end
+  return out
+end
 
 -- Redis was away: nobody could renew, so every lease counts as live for one lease more.
 local quiet = now < grace

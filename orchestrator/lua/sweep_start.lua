@@ -8,10 +8,10 @@ local f = redis.call('HMGET', P .. 'sweep', 'last', 'grace')
 local grace = num(f[2])
 if f[1] and now - num(f[1]) > gap_ms then grace = now + lease_ms end
 redis.call('HSET', P .. 'sweep', 'last', now, 'grace', grace)
--- Ids of records that have expired.
+-- Ids of records that have expired. A failed one that is still there left something at the store.
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'gone', '-inf', now, 'LIMIT', 0, limit)) do
-  redis.call('ZREM', P .. 'all', id)
   redis.call('ZREM', P .. 'gone', id)
+  if get(id, 'state')[1] == 'failed' then look_at(id, now) else redis.call('ZREM', P .. 'all', id) end
 end
 -- Notices that nobody took: their bell was heard by a worker that died, or their queue was away.
 if redis.call('ZRANGEBYSCORE', P .. 'outbox', '-inf', now, 'LIMIT', 0, 1)[1] then ring() end

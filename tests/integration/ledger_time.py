@@ -6,7 +6,8 @@ import redis
 
 _SHIFT = """
 local P, ms, missed = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
-local fields = {'wake_at', 'waiting_since', 'not_before', 'prep_first', 'fin_first', 'progress_at', 'retrying_at'}
+local fields = {'wake_at', 'waiting_since', 'not_before', 'prep_first', 'fin_first', 'ended', 'progress_at',
+  'retrying_at'}
 local function earlier(text) return string.format('%.0f', math.max(tonumber(text) - ms, 1)) end
 local function shift_set(name)
   for _, member in ipairs(redis.call('ZRANGE', name, 0, -1)) do redis.call('ZINCRBY', name, -ms, member) end

@@ -644,7 +644,7 @@ def test_nothing_of_a_live_transfer_expires(world: World) -> None:
 
 
 def test_everything_of_a_failed_transfer_expires_and_nothing_once_it_is_tried_again(world: World) -> None:
-    transfer_id, _ = world.running(parts=4, in_flight=3)
+    transfer_id, _ = world.running(parts=4, in_flight=3, keep_partial=True)
     late, later, bad = (world.lease(transfer_id, lane) for lane in (1, 2, 3))
     world.ledger.release(bad, "fail", error=ERROR)
     world.finish(late)  # the first receipt, and the first failed attempt: keys that were not there before
@@ -654,6 +654,36 @@ def test_everything_of_a_failed_transfer_expires_and_nothing_once_it_is_tried_ag
     assert all(0 < each <= WEEK_MS for each in left.values()), left
     world.ledger.steer(transfer_id, "retry")
     assert set(world.keys_of(transfer_id).values()) == {-1}
+
+
+def test_what_a_failed_transfer_left_at_the_store_is_dropped_when_nobody_retried_it_in_time(world: World) -> None:
+    transfer_id = world.failed()
+    assert set(world.keys_of(transfer_id).values()) == {-1}, "its record must outlive what it left"
+    world.pass_time(WEEK_MS - 1_000)
+    assert world.kinds() == []
+    world.pass_time(2_000)
+
+    assert world.kinds() == ["abort"]
+
+    granted = world.ledger.abort_claim(transfer_id, "w", new_nonce())
+    assert isinstance(granted, tuple)
+    assert granted[1].session == UploadId("upload-1")
+    world.ledger.aborted(granted[0], fine=True)
+    assert world.events(transfer_id)[-2:] == ["failed", "cancelled"]
+    assert world.ledger.sessions() == {}
+    assert all(0 < each <= WEEK_MS for each in world.keys_of(transfer_id).values())
+    world.pass_time(WEEK_MS + 1)
+    world.sweep()
+    assert world.ledger.list_ids() == []
+
+
+def test_a_retry_just_in_time_keeps_what_a_failed_transfer_left(world: World) -> None:
+    transfer_id = world.failed()
+    world.pass_time(WEEK_MS + 1)
+    world.ledger.steer(transfer_id, "retry")
+
+    assert "abort" not in world.kinds()
+    assert world.record(transfer_id).session == UploadId("upload-1")
 
 
 def test_of_a_completed_transfer_only_record_and_events_are_kept_for_a_while(world: World) -> None:

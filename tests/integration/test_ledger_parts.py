@@ -695,6 +695,8 @@ def test_a_long_stream_that_fails_leaves_no_receipt_that_stays_for_ever(world: W
         world.ledger.stream_part(lease, PartReceipt(number, 10, "e", 1), None)
 
     world.ledger.release(lease, "fail", error=ERROR)
+    world.pass_time(7 * 86_400_000 + 1)
+    world.sweep()
 
     assert all(left > 0 for left in world.keys_of(transfer_id).values())
 

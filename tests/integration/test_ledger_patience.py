@@ -50,6 +50,8 @@ def test_a_part_in_flight_when_a_transfer_fails_leaves_no_key_for_ever(world: Wo
     world.ledger.release(bad, "fail", error=ERROR)
 
     world.ledger.renew([(slow, 5)], "worker")
+    world.pass_time(7 * DAY_MS + 1)
+    world.sweep()
 
     assert all(left > 0 for left in world.keys_of(transfer_id).values()), world.keys_of(transfer_id)
 
