@@ -43,8 +43,7 @@ class Fleet:
     def beat(self, info: WorkerInfo) -> None:
         """Say that this process lives. One round trip."""
         with ledger_errors():
-            seconds, micros = self._redis.time()
-            now = int(seconds) * 1000 + int(micros) // 1000
+            now = self._now_ms()
             with self._redis.pipeline(transaction=False) as pipe:
                 for prefix in self._ledger.prefixes:
                     pipe.zadd(f"{prefix}procs", {info.process: now})
@@ -66,8 +65,7 @@ class Fleet:
         """Processes that were seen within two leases. Forgets those unseen for a week."""
         live_ms = 2 * self._ledger.settings.lease_ms
         with ledger_errors():
-            seconds, micros = self._redis.time()
-            now = int(seconds) * 1000 + int(micros) // 1000
+            now = self._now_ms()
             with self._redis.pipeline(transaction=False) as pipe:
                 pipe.hgetall("hl:workers")
                 pipe.zrangebyscore(f"{self._ledger.prefixes[0]}procs", now - live_ms, "+inf", withscores=True)
@@ -90,15 +88,20 @@ class Fleet:
         return {each.decode() for each in rows}
 
     def forget_dead(self) -> None:
-        """Drop heartbeats of processes that are long gone."""
-        before = int((time.time() - 3600) * 1000)
+        """Drop heartbeats of processes that are long gone, by the ledger's clock: that of this machine may be wrong."""
         with ledger_errors():
-            self._redis.zremrangebyscore("hl:hosts", "-inf", (time.time() - _FORGET_SECONDS) * 1000)
+            now = self._now_ms()
+            before = now - 3_600_000
+            self._redis.zremrangebyscore("hl:hosts", "-inf", now - _FORGET_SECONDS * 1000)
             for prefix in self._ledger.prefixes:
                 gone: Any = self._redis.zrangebyscore(f"{prefix}procs", "-inf", before)
                 for process in gone:
                     self._redis.hdel("hl:workers", process)
                 self._redis.zremrangebyscore(f"{prefix}procs", "-inf", before)
+
+    def _now_ms(self) -> int:
+        seconds, micros = self._redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
 
 
 def check_against_fleet(

@@ -69,7 +69,7 @@ class Listeners:
         return listener.listener_id
 
     def remove(self, listener_id: str) -> bool:
-        """No call begins after this. False: no such listener."""
+        """Nothing more is called but what is about to be at this moment. False: no such listener."""
         self._mind_fork()
         with self._lock:
             found = self._listeners.pop(listener_id, None)

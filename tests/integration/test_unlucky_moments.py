@@ -203,6 +203,19 @@ def test_hosts_that_are_gone_for_a_week_are_forgotten(client: redis.Redis, ledge
     assert client.zrange("hl:hosts", 0, -1) == [b"pod-2"]
 
 
+def test_a_worker_whose_clock_is_far_ahead_forgets_nobody_who_lives(
+    client: redis.Redis, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = Fleet(ledger)
+    fleet.beat(WorkerInfo("a:1:x", "a", ("data",), ()))
+    ahead = time.time() + 30 * 86400
+    monkeypatch.setattr(time, "time", lambda: ahead)
+
+    fleet.forget_dead()
+
+    assert client.zcard("hl:{s0}:procs") == client.hlen("hl:workers") == client.zcard("hl:hosts") == 1
+
+
 @pytest.mark.parametrize("served", [False, True])
 def test_the_queue_of_a_machine_that_is_off_does_not_grow_for_ever(
     world: World, settings: Settings, served: bool
