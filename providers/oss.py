@@ -286,7 +286,10 @@ class OssDestination(OssObject, Destination, ListsParts, ListsUploads, CopiesRan
             markers = following
 
     def can_copy_from(self, source: Source) -> bool:
-        return isinstance(source, OssSource) and source.account.identity == self.account.identity
+        """The accelerated endpoint reaches buckets of every region, and the service copies inside one."""
+        if not isinstance(source, OssSource) or source.account.identity != self.account.identity:
+            return False
+        return source.bucket_name == self.bucket_name or not self.account.spans_regions
 
     def copy_part(self, upload: UploadId, part: Part, source: Source, *, validator: Validator) -> PartReceipt:
         """Server-side copy of ``part.span`` of ``source``. Raises SourceChanged."""

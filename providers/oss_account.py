@@ -51,6 +51,7 @@ class OssAccount:
         self.is_cname = _flag(profile, "cname")
         self.endpoint = _endpoint(profile)
         self.identity = _identity(profile, self.endpoint)
+        self.spans_regions = urlsplit(self.endpoint).netloc.startswith("oss-accelerate")
         self._signature = profile.get("signature") or "v4"
         if self._signature not in _SIGNATURES:
             raise InvalidValue(f"profile {profile.name}: signature", self._signature, ", ".join(_SIGNATURES))

@@ -68,19 +68,33 @@ def joined_crc(receipts: Sequence[PartReceipt]) -> int | None:
 
 def combine(first: int, second: int, second_bytes: int) -> int:
     """CRC of two runs of bytes, one after the other, from the CRC of each."""
-    return _product(_power_of_x(8 * second_bytes), first) ^ second
+    shifted = 0
+    for table in _shift(second_bytes):
+        shifted ^= table[first & 0xFF]
+        first >>= 8
+    return shifted ^ second
 
 
 @lru_cache(maxsize=16)
-def _power_of_x(exponent: int) -> int:
-    """x^exponent modulo the polynomial. Parts are equal but the last, so it is computed about twice for an object."""
-    result, square = _ONE, _ONE >> 1
+def _shift(size_bytes: int) -> tuple[tuple[int, ...], ...]:
+    """What each value of each byte of a CRC becomes when so many zero bytes follow: multiplied by x^(8 * size_bytes).
+
+    Parts are equal but the last, so two of these join 10,000 parts in milliseconds.
+    """
+    power, square, exponent = _ONE, _ONE >> 1, 8 * size_bytes
     while exponent:
         if exponent & 1:
-            result = _product(result, square)
+            power = _product(power, square)
         square = _product(square, square)
         exponent >>= 1
-    return result
+    tables = []
+    for byte in range(8):
+        table = [0]
+        for bit in range(8):
+            moved = _product(power, 1 << (8 * byte + bit))
+            table += [moved ^ each for each in table]
+        tables.append(tuple(table))
+    return tuple(tables)
 
 
 def _product(left: int, right: int) -> int:

@@ -12,6 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import requests
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
 
 from providers.base import ByteRange, Options, UploadId, Validator
 from providers.errors import (
@@ -23,8 +26,22 @@ from providers.errors import (
     SourceChanged,
 )
 from providers.oss import OssDestination
+from providers.registry import open_destination
+from providers.schemes import parse
 from tests.contract.objects import read_all
-from tests.contract.oss_place import BUCKET, FIRST, LAST, PART, THREE, Place, error_xml, plan_for, put, upload_all
+from tests.contract.oss_place import (
+    BUCKET,
+    FIRST,
+    LAST,
+    PART,
+    SERVICES,
+    THREE,
+    Place,
+    error_xml,
+    plan_for,
+    put,
+    upload_all,
+)
 from tests.servers.logging_proxy import LoggingProxy
 from tests.servers.oss_server import DOMAIN, Credential, OssServer
 
@@ -227,6 +244,34 @@ def _now() -> str:
 
 
 # the process
+
+
+@pytest.mark.parametrize("signature", ["v4", "v1"])
+def test_requests_are_those_of_the_applications_session(oss: Place, oss_server: OssServer, signature: str) -> None:
+    told: list[dict[str, str]] = []
+
+    class Listening(HTTPAdapter):
+        def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
+            told.append({name.lower(): str(value) for name, value in request.headers.items()})
+            return super().send(request, *args, **options)
+
+    def session() -> requests.Session:
+        made = requests.Session()
+        made.headers.update({"X-Marker": "of-the-application", "x-oss-meta-marker": "signed too"})
+        made.mount("http://", Listening())
+        return made
+
+    location = parse(f"oss://{BUCKET}/{oss.key}", "destination")
+    services = replace(SERVICES, session_factory=session)
+    to = open_destination(location, oss.by(signature=signature).profile, Options("t1"), services)
+    assert isinstance(to, OssDestination)
+
+    to.complete_upload(*upload_all(to, THREE))
+
+    assert oss.read() == b"".join(THREE)
+    assert len(told) == 1 + len(THREE) + 2
+    assert {each["x-marker"] for each in told} == {"of-the-application"}
+    to.account.transport.close()
 
 
 def test_a_child_process_builds_its_own_account(oss: Place) -> None:

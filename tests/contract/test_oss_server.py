@@ -257,6 +257,20 @@ def test_a_signed_url_is_good_for_its_time_and_nothing_else(own: OssServer, sign
     assert (late.status_code, "Request has expired" in late.text) == (403, True)
 
 
+def test_a_header_that_was_signed_cannot_be_changed(oss_server: OssServer) -> None:
+    bucket = oss_server.bucket(BUCKET, signature="v4")
+    bucket.put_object("signed-header", DATA)
+    asked = {"range": "bytes=0-9"}
+
+    url = bucket.sign_url(
+        "GET", "signed-header", 60, headers=dict(asked), additional_headers={"range"}, slash_safe=True
+    )
+
+    assert requests.get(url, headers=asked).content == DATA[:10]
+    assert requests.get(url, headers={"range": "bytes=0-10"}).status_code == 403
+    assert requests.get(url).status_code == 403
+
+
 @pytest.mark.parametrize("signature", ["v1", "v4"])
 def test_lent_keys_need_their_token_and_end(own: OssServer, signature: str) -> None:
     own.credentials["STS.key"] = Credential("STS.key", "lent", token="token", expires=time.time() + 60)

@@ -12,7 +12,7 @@ from providers.base import Options, Profile, Services, UploadPlan
 from providers.errors import InvalidValue, ObjectTooLarge
 from providers.oss import OssDestination
 from providers.oss_account import OssAccount, account_for
-from providers.oss_source import OssObject
+from providers.oss_source import OssObject, OssSource
 from providers.reply import Reply
 from providers.schemes import GIB
 from providers.transport import TransportConfig
@@ -90,6 +90,21 @@ def test_a_profile_that_makes_no_sense_is_refused_with_the_field(values: dict[st
 
     assert refused.value.field == f"profile test: {field}"
     assert "CANARY" not in str(refused.value)
+
+
+def test_copies_stay_inside_one_region() -> None:
+    near, far = account(region="cn-beijing"), account(region="cn-beijing", accelerate="yes")
+
+    def copies(account: OssAccount, bucket: str) -> bool:
+        return OssDestination(account, "b-1", "k", Options()).can_copy_from(OssSource(account, bucket, "other"))
+
+    assert [copies(near, "b-1"), copies(near, "b-2"), copies(far, "b-1"), copies(far, "b-2")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert not OssDestination(near, "b-1", "k", Options()).can_copy_from(OssSource(far, "b-1", "other"))
 
 
 def test_a_bucket_that_cannot_be_is_refused_before_any_request() -> None:
