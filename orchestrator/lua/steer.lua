@@ -29,8 +29,9 @@ end
 
 if action == 'resume' then
   if state ~= 'paused' then
-    if state == 'completing' then return wish('') end
-    return {'no', state}
+    if state ~= 'completing' or f[8] ~= 'pause' then return {'no', state} end
+    set(id, 'wish', '', 'steered', nonce)
+    return {'wish', state}
   end
   redis.call('HINCRBY', key('t', id), 'epoch', 1)
   restart_clocks(id)

@@ -7,6 +7,7 @@ import pytest
 from orchestrator.connection import connect
 from orchestrator.errors import LedgerCorrupt, LedgerUnavailable, TransferNotFound
 from orchestrator.ledger import Ledger, Message, new_nonce
+from orchestrator.moves import move
 from orchestrator.records import Armed, Later, Lease, Stop
 from orchestrator.settings import Settings, load_settings
 from providers.base import UploadId
@@ -463,9 +464,13 @@ def test_resume_takes_the_wish_to_pause_back(world: World) -> None:
     transfer_id, _ = world.running(parts=1)
     world.move_all(transfer_id)
     lease = world.commit_lease(transfer_id)
+    assert world.ledger.steer(transfer_id, "resume") == ("no", "completing"), "there is nothing to take back"
     world.ledger.steer(transfer_id, "pause")
+    nonce = new_nonce()
 
-    assert world.ledger.steer(transfer_id, "resume") == ("wish", "completing")
+    for answer in (b"wish", b"ok"):  # again after a lost reply
+        assert move("steer")(world.client, P, transfer_id, "resume", WEEK_MS, nonce)[0] == answer
+    assert world.ledger.steer(transfer_id, "resume") == ("no", "completing")
     assert world.committed(lease, "retry", data=ERROR) == "running"
 
 
