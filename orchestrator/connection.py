@@ -39,6 +39,12 @@ def connect(settings: Settings, *, retry_seconds: float | None = None) -> redis.
     )
 
 
+def connect_broker(settings: Settings, *, retry_seconds: float | None = None) -> redis.Redis:
+    """The same for the Redis of Celery's queues, which may be another one."""
+    there = settings.model_copy(update={"redis_url": settings.broker_url or settings.redis_url})
+    return connect(there, retry_seconds=retry_seconds)
+
+
 def place_of(url: str) -> str:
     """``host:port`` or the socket's path: what a person needs to find a server, without its password."""
     parts = urlsplit(url)

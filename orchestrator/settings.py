@@ -39,8 +39,10 @@ _MAY_BE_SECRET = frozenset(
 )
 
 
-SECRET_FILES = {name: f"HAULAGE_{name.upper()}_FILE" for name in ("redis_url", "broker_url", "notify_broker_url")}
-"""Settings with a password in them -> the variable that names a file with the value instead."""
+SECRET_FILES = {
+    name: f"HAULAGE_{name.upper()}_FILE" for name in ("redis_url", "broker_url", "notify_broker_url", "secret_key")
+}
+"""Settings that are secret, or hold a password -> the variable that names a file with the value instead."""
 
 
 class _SecretFiles(PydanticBaseSettingsSource):

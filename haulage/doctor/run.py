@@ -15,7 +15,7 @@ from haulage.doctor import engine, fleet, machine, profiles, reach, server
 from haulage.doctor.check import Check, Status, fail, warn
 from haulage.engine import wants_engine
 from haulage.engine.folders import place_of
-from orchestrator.connection import connect
+from orchestrator.connection import connect, connect_broker
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.fleet import Fleet
 from orchestrator.ledger import Ledger
@@ -53,13 +53,12 @@ def _redis_and_fleet(client: redis.Redis, settings: Settings, groups: set[str]) 
         return found
     if "redis" in groups:
         found += server.checks(client)
-    if settings.broker_url is None:
-        return found + (_fleet(Ledger(client, settings), client) if "fleet" in groups else [])
-    apart = settings.model_copy(update={"redis_url": settings.broker_url})
-    with closing(connect(apart, retry_seconds=0)) as broker:
-        found.append(reach.reachable(broker, apart.redis, name="broker_reachable"))
-        if "fleet" in groups and found[-1].status is not Status.FAIL:
-            found += _fleet(Ledger(client, settings), broker)
+    with closing(connect_broker(settings, retry_seconds=0)) as broker:
+        if settings.broker_url is not None:
+            found.append(reach.reachable(broker, settings.broker_url.get_secret_value(), name="broker_reachable"))
+        if found[-1].name != "broker_reachable" or found[-1].status is not Status.FAIL:
+            found += server.rights(broker) if "redis" in groups else []
+            found += _fleet(Ledger(client, settings), broker) if "fleet" in groups else []
     return found
 
 

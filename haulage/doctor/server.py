@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import redis
 
 from haulage.doctor.check import Check, fail, ok, warn
+from workers.checks import Info, faults, product
+from workers.rights import missing_rights
 
-Info = Mapping[str, Any]
-
-_OLDEST = (6, 2)
 _MIB = 1 << 20
 _CLOCK_WARN_SECONDS = 5.0
 _CLOCK_FAIL_SECONDS = 600.0
@@ -26,49 +25,21 @@ def checks(client: redis.Redis) -> list[Check]:
     except redis.RedisError:
         text = "INFO is not allowed to this user: persistence, eviction and memory are unchecked"
         return [warn("redis_info", text, "allow +info to it, see deploy/redis/users.acl"), clock(client)]
-    looks = (version, mode, role, append_only, last_write, eviction, memory)
-    return [*(each(info) for each in looks), fsync(client), clock(client)]
+    return [*judged(info), memory(info), fsync(client), clock(client)]
 
 
-def version(info: Info) -> Check:
-    """Lua and stream commands that the ledger needs are there since 6.2."""
-    text = str(info.get("valkey_version") or info.get("redis_version", "0"))
-    product = "Valkey" if "valkey_version" in info else "Redis"
-    if tuple(int(each) for each in text.split(".")[:2]) < _OLDEST:
-        return fail("redis_version", f"{product} {text} is too old", "use Valkey 8, or Redis 6.2 or newer")
-    return ok("redis_version", f"{product} {text}")
-
-
-def mode(info: Info) -> Check:
-    """Celery's broker cannot be a cluster. Valkey names the field ``server_mode``."""
-    found = str(info.get("redis_mode") or info.get("server_mode", "standalone"))
-    if found == "cluster":
-        return fail("redis_mode", "this is a Redis Cluster: Celery cannot use it as a broker", "use a plain Redis")
-    return ok("redis_mode", f"mode {found}")
-
-
-def role(info: Info) -> Check:
-    """A replica refuses every move."""
-    if str(info.get("role", "master")) != "master":
-        return fail("redis_role", "this is a replica: it takes no writes", "name the primary in HAULAGE_REDIS_URL")
-    return ok("redis_role", f"primary, {info.get('connected_slaves', 0)} replicas")
-
-
-def append_only(info: Info) -> Check:
-    """Without the append-only file a restart forgets transfers."""
-    if not int(info.get("aof_enabled", 0)):
-        text = "persistence is off (appendonly no): a restart of Redis forgets every transfer"
-        return fail("redis_persistence", text, "CONFIG SET appendonly yes, and the same in redis.conf")
-    return ok("redis_persistence", "the append-only file is on")
-
-
-def last_write(info: Info) -> Check:
-    """A full disk under Redis stops all writes."""
-    bad = [name for name in ("aof_last_write_status", "aof_last_bgrewrite_status") if info.get(name, "ok") != "ok"]
-    if bad:
-        text = f"Redis could not write its append-only file ({', '.join(bad)})"
-        return fail("redis_last_write", text, "look at the free space of Redis' disk and at its log")
-    return ok("redis_last_write", "the append-only file was written last time")
+def judged(info: Info) -> list[Check]:
+    """What a worker looks at too when it starts."""
+    well = {
+        "redis_version": product(info),
+        "redis_mode": f"mode {info.get('redis_mode') or info.get('server_mode', 'standalone')}",
+        "redis_role": f"primary, {info.get('connected_slaves', 0)} replicas",
+        "redis_persistence": "the append-only file is on",
+        "redis_last_write": "the append-only file was written last time",
+        "redis_eviction": "maxmemory-policy noeviction",
+    }
+    bad = {each.name: fail(each.name, each.message, each.try_this) for each in faults(info)}
+    return [bad.get(name) or ok(name, text) for name, text in well.items()]
 
 
 def fsync(client: redis.Redis) -> Check:
@@ -83,15 +54,6 @@ def fsync(client: redis.Redis) -> Check:
         text = "appendfsync is no: a power cut may lose half a minute of what was recorded"
         return warn("redis_appendfsync", text, "CONFIG SET appendfsync everysec, and the same in redis.conf")
     return ok("redis_appendfsync", f"appendfsync {value}")
-
-
-def eviction(info: Info) -> Check:
-    """Any other policy may drop a key of the ledger."""
-    policy = info.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        text = f"maxmemory-policy is {policy}: Redis may drop parts of the ledger"
-        return fail("redis_eviction", text, "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf")
-    return ok("redis_eviction", "maxmemory-policy noeviction")
 
 
 def memory(info: Info) -> Check:
@@ -109,6 +71,18 @@ def memory(info: Info) -> Check:
     if share >= 0.98:
         return fail("redis_memory", f"{text}: Redis refuses writes", advice)
     return warn("redis_memory", text, advice) if share >= 0.8 else ok("redis_memory", text)
+
+
+def rights(broker: redis.Redis) -> list[Check]:
+    """A user of an ACL needs the keys and channels of the queues too. Nothing where no write is taken at all."""
+    try:
+        missing = missing_rights(broker)
+    except redis.RedisError:  # a replica, a cluster: said already
+        return []
+    if missing:
+        text = f"the user may not use all of the queues, so workers get no work; missing: {' '.join(missing)}"
+        return [fail("broker_rights", text, "give it the rights in deploy/redis/users.acl")]
+    return [ok("broker_rights", "the user may use the queues")]
 
 
 def clock(client: redis.Redis, *, now: Callable[[], float] = time.time) -> Check:

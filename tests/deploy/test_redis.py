@@ -111,9 +111,26 @@ def test_a_fleet_works_with_exactly_the_rights_of_the_acl_file(fenced: Fleet, tm
     assert kinds[-1] == "completed"
     assert heard[0].startswith("worker-")
     assert pings == [{"fenced@testhost": {"ok": "pong"}}]
-    assert {name for name in answer.bad() if name.startswith(("redis", "pools", "queues", "fleet"))} == set()
+    assert {name for name in answer.bad() if name.startswith(("redis", "pools", "queues", "fleet", "broker"))} == set()
     with redis.Redis(port=fenced.redis.port, username="watcher", password="any") as watcher:
         assert [refused(each) for each in watcher.acl_log() if not by_the_doctor(each)] == []
+
+
+def test_a_right_that_a_worker_lacks_is_named_and_waited_for(fenced: Fleet, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    with redis.Redis(port=fenced.redis.port, username="watcher", password="any") as watcher:
+        watcher.execute_command("ACL", "SETUSER", "haulage", "resetkeys", "~hl:*", "~haulage.*", "~celery-task*")
+        worker = fenced.worker("fenced", wait=False)
+        wait_until(lambda: bool(worker.events("broker_refused")), "a word about the missing right")
+        answer = doctor(fenced.env)
+        watcher.execute_command("ACL", "SETUSER", "haulage", "~_kombu.binding*", "~*.haulage.pidbox*")
+        moved = fenced.wait(fenced.client.submit(str(tmp_path / "a"), str(tmp_path / "b")))
+
+    said = worker.events("broker_refused")
+    assert said[0]["missing"] == ["~_kombu.binding*", "~*.haulage.pidbox*"]
+    assert len(said) <= 2, "once for each try"
+    assert "~_kombu.binding* ~*.haulage.pidbox*" in answer.checks["broker_rights"]["message"]
+    assert moved.state is State.COMPLETED
 
 
 def watched(app: Any) -> list[str]:

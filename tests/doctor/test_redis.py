@@ -44,7 +44,7 @@ def test_a_redis_that_is_set_up_well_has_nothing_to_mend(good: Valkey) -> None:
     assert answer.code == 0
     assert answer.checks.keys() == {
         *("redis_reachable", "redis_version", "redis_mode", "redis_role", "redis_persistence", "redis_last_write"),
-        *("redis_eviction", "redis_memory", "redis_appendfsync", "clock"),
+        *("redis_eviction", "redis_memory", "redis_appendfsync", "clock", "broker_rights"),
     }
 
 
@@ -99,8 +99,9 @@ def test_an_append_only_file_that_could_not_be_written_is_a_failure(tmp_path: Pa
 
 
 def test_an_old_redis_is_refused() -> None:
-    assert server.version({"redis_version": "5.0.7"}).status == "fail"
-    assert server.version({"redis_version": "6.2.0"}).status == "ok"
+    old, fine = server.judged({"redis_version": "5.0.7"})[0], server.judged({"redis_version": "6.2.0"})[0]
+
+    assert (old.name, old.status, fine.status) == ("redis_version", "fail", "ok")
 
 
 def test_without_the_right_to_look_inside_the_check_says_what_it_could_not_see(good: Valkey) -> None:
@@ -109,7 +110,7 @@ def test_without_the_right_to_look_inside_the_check_says_what_it_could_not_see(g
 
     answer = look(f"redis://blind:{PASSWORD}@127.0.0.1:{good.port}/0")
 
-    assert answer.bad() == {"redis_info"}
+    assert answer.bad() == {"redis_info", "broker_rights"}
     assert "users.acl" in answer.checks["redis_info"]["try_this"]
 
 
@@ -119,7 +120,7 @@ def test_a_user_who_may_not_read_the_ledger_still_gets_the_other_checks(good: Va
 
     answer = doctor({"HAULAGE_REDIS_URL": f"redis://outsider:{PASSWORD}@127.0.0.1:{good.port}/0"})
 
-    assert (answer.code, answer.bad()) == (1, {"fleet"})
+    assert (answer.code, answer.bad()) == (1, {"fleet", "broker_rights"})
     assert "NoPermissionError" in answer.checks["fleet"]["message"]
     assert "users.acl" in answer.checks["fleet"]["try_this"]
 

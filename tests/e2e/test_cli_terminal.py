@@ -202,6 +202,7 @@ def test_watch_draws_resizes_and_leaves_on_q(site: Site) -> None:
     )
     with copying(site, verb="watch") as terminal:
         drawn = terminal.wait_for(lambda text: "running" in text and "w.bin" in text, "the transfer")
+        terminal.wait_for("q leaves")
         assert len(terminal.lines) == 24
         assert terminal.lines[0].startswith("haulage  ")
         assert terminal.lines[23] == "q leaves" or terminal.lines[23].startswith("q leaves, up and down")
