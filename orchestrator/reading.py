@@ -17,6 +17,7 @@ from providers.base import PartReceipt
 
 QUEUE_PRIORITY_STEP = 4_398_046_511_104
 """The score in an admission queue is priority x this + the time in ms, see ``enqueue`` in lua/_lib.lua."""
+_PRIORITIES = 10
 _BUCKET = 100
 """Receipts lie in hashes of this many parts, small enough for Redis to keep them packed."""
 
@@ -98,16 +99,15 @@ class LedgerReads:
 
     def oldest_queued_seconds(self) -> float | None:
         """How long the oldest transfer waits for a slot of its direction; None when none does."""
-        oldest: float | None = None
-        with ledger_errors():
-            seconds, micros = self.redis.time()
-            for prefix in self.prefixes:
-                for direction in self.settings.slots():
-                    rows: Any = self.redis.zrange(f"{prefix}queue:{direction}", 0, -1, withscores=True)
-                    for _, score in rows:
-                        waited = int(seconds) + int(micros) / 1e6 - score % QUEUE_PRIORITY_STEP / 1000
-                        oldest = max(waited, oldest or 0.0)
-        return oldest
+        queues = [f"{prefix}queue:{direction}" for prefix in self.prefixes for direction in self.settings.slots()]
+        with ledger_errors(), self.redis.pipeline(transaction=False) as pipe:
+            for queue in queues:
+                for first in range(0, _PRIORITIES * QUEUE_PRIORITY_STEP, QUEUE_PRIORITY_STEP):
+                    pipe.zrangebyscore(queue, first, f"({first + QUEUE_PRIORITY_STEP}", 0, 1, withscores=True)
+            pipe.time()
+            *oldest_of_each, (seconds, micros) = pipe.execute()
+        since = [rows[0][1] % QUEUE_PRIORITY_STEP / 1000 for rows in oldest_of_each if rows]
+        return max(0.0, int(seconds) + int(micros) / 1e6 - min(since)) if since else None
 
     def sessions(self) -> dict[str, dict[str, Any]]:
         """Every multipart upload that was opened and neither completed nor aborted, by transfer id."""

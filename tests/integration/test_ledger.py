@@ -117,6 +117,14 @@ def test_admission_goes_by_priority_then_first_come_first_served(world: World, s
     assert order == [urgent, first, second, low]
 
 
+def test_the_oldest_in_the_queue_is_found_behind_those_of_higher_priority(world: World) -> None:
+    assert world.ledger.oldest_queued_seconds() is None
+    old, _ = world.submit("a", priority=9), [world.submit(str(each), priority=each) for each in range(9)]
+    world.client.zincrby(f"{P}queue:copy", -5_000, old)
+
+    assert 5 <= (world.ledger.oldest_queued_seconds() or 0) < 60
+
+
 def test_a_transfer_keeps_its_place_in_the_queue_however_often_it_is_looked_at(
     world: World, settings: Settings
 ) -> None:
