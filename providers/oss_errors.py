@@ -115,14 +115,14 @@ def oss_errors(what: str, *, precondition: type[ProviderError] = SourceChanged) 
     try:
         yield
     except sdk.ServerError as exc:
-        message = exc.details.get("Message") if isinstance(getattr(exc, "details", None), dict) else ""
-        headers = getattr(exc, "headers", None) or {}
+        details = getattr(exc, "details", None) or {}
         raise oss_error(
             str(exc.code or ""),
             int(exc.status),
             what=what,
-            message=message or "",
-            headers=headers,
+            message=details.get("Message") or "",
+            access_key=details.get("OSSAccessKeyId") or "",
+            headers=getattr(exc, "headers", None) or {},
             precondition=precondition,
         ) from None
     except sdk.RequestError as exc:
@@ -143,12 +143,15 @@ def oss_error(
     *,
     what: str,
     message: str = "",
+    access_key: str = "",
     headers: Mapping[str, str] | None = None,
     precondition: type[ProviderError] = SourceChanged,
 ) -> ProviderError:
     """The error a code stands for; where the code says nothing, the status decides."""
     kind = BY_CODE.get(code) or _BY_STATUS.get(status)
-    if code == "AccessDenied" and _URL_EXPIRED.search(message):
+    url_expired = code == "AccessDenied" and _URL_EXPIRED.search(message)
+    lent = code == "InvalidAccessKeyId" and access_key.startswith("STS.")  # the service forgets keys that have ended
+    if url_expired or lent:
         kind = CredentialExpired
     if code == "PreconditionFailed" or (kind is None and status == 412):
         kind = precondition
@@ -166,6 +169,7 @@ def reply_error(reply: Reply, *, what: str, precondition: type[ProviderError] = 
         reply.status,
         what=what,
         message=_element(_error_body(reply), "Message"),
+        access_key=_element(_error_body(reply), "OSSAccessKeyId"),
         headers=reply.headers,
         precondition=precondition,
     )

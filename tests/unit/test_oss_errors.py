@@ -160,6 +160,18 @@ def test_a_url_past_its_time_is_an_expired_credential() -> None:
     assert oss_error("AccessDenied", 403, what="x", message="Request has expired.").code == "credential_expired"
 
 
+@pytest.mark.parametrize(("key", "meaning"), [("STS.NUlong", "credential_expired"), ("LTAI5tlong", "forbidden")])
+def test_lent_keys_that_the_service_has_forgotten_have_ended(key: str, meaning: str) -> None:
+    body = f"<Error><Code>InvalidAccessKeyId</Code><OSSAccessKeyId>{key}</OSSAccessKeyId></Error>".encode()
+
+    by_sdk = mapped(sdk.ServerError(403, {}, body, {"Code": "InvalidAccessKeyId", "OSSAccessKeyId": key}))
+    by_reply = reply_error(Reply(403, {}, body, "http://b.oss.test/k"), what="put oss://b/k")
+
+    assert by_sdk.code == by_reply.code == meaning
+    assert str(by_sdk) == str(by_reply)
+    assert key not in str(by_sdk)
+
+
 def test_throttling_says_when_to_come_back() -> None:
     reply = Reply(503, {"Retry-After": "3"}, b"<Error><Code>SlowDown</Code></Error>", "http://b.oss.test/k")
 
