@@ -133,6 +133,18 @@ class Dispatcher:
         except (KombuError, KombuOperationalError, LedgerUnavailable, OSError):
             return 0
 
+    def forget(self, queue: str) -> bool:
+        """Remove a queue that nobody will serve again, with its bindings. False while messages wait in it."""
+        try:
+            with ledger_errors(), self.app.pool.acquire(block=True) as connection, connection.channel() as channel:
+                bound = declared(queue)(channel)
+                bound.declare()  # kombu removes only what the same connection has declared
+                waiting = bound.queue_declare().message_count
+                bound.delete(if_empty=True)
+        except (KombuError, KombuOperationalError, LedgerUnavailable, OSError):
+            return False
+        return not waiting
+
     def prepare(self, transfer_id: str, epoch: int, queue: str) -> None:
         """Ask for a preparation."""
         self._publish(PREPARE, (transfer_id, epoch), queue)

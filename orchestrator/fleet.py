@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -87,12 +88,19 @@ class Fleet:
             rows: Any = self._redis.zrangebyscore("hl:hosts", since, "+inf")
         return {each.decode() for each in rows}
 
-    def forget_dead(self) -> None:
-        """Drop heartbeats of processes that are long gone, by the ledger's clock: that of this machine may be wrong."""
+    def forget_dead(self, forget_queues: Callable[[str], bool] = lambda _host: True) -> None:
+        """Drop heartbeats of processes that are long gone, by the ledger's clock: that of this machine may be wrong.
+
+        A host, such as a pod, is forgotten a week after its last process, once ``forget_queues`` says that its queues
+        are gone: so a sweeper that dies in between leaves none behind.
+        """
         with ledger_errors():
             now = self._now_ms()
             before = now - 3_600_000
-            self._redis.zremrangebyscore("hl:hosts", "-inf", now - _FORGET_SECONDS * 1000)
+            hosts: Any = self._redis.zrangebyscore("hl:hosts", "-inf", now - _FORGET_SECONDS * 1000)
+            for host in hosts:
+                if forget_queues(host.decode()):
+                    self._redis.zrem("hl:hosts", host)
             for prefix in self._ledger.prefixes:
                 gone: Any = self._redis.zrangebyscore(f"{prefix}procs", "-inf", before)
                 for process in gone:

@@ -21,6 +21,11 @@ def host_queue(host: str, pool: str = "data") -> str:
     return f"haulage.host.{host}" + (f".{pool}" if pool in _APART else "")
 
 
+def queues_of_host(host: str) -> list[str]:
+    """All queues of one machine."""
+    return list(dict.fromkeys(host_queue(host, pool) for pool in ("data", *sorted(_APART))))
+
+
 def queues_of(host: str, pools: tuple[str, ...]) -> list[str]:
     """What a worker process on ``host`` that serves ``pools`` listens to. Any pool of parts serves its host's files."""
     return [*(pool_queue(pool) for pool in pools), *dict.fromkeys(host_queue(host, pool) for pool in pools)]

@@ -10,6 +10,7 @@ from orchestrator.dispatch import Dispatcher
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.fleet import Fleet, serves
 from orchestrator.ledger import Ledger, Message
+from orchestrator.queues import queues_of_host
 from workers.notices import Courier
 
 log = structlog.get_logger(__name__)
@@ -57,6 +58,14 @@ class Sweeper:
         self._dispatcher.send_all(messages)
         return len(messages)
 
+    def tidy(self) -> None:
+        """Forget processes and hosts that are long gone: each name of a pod would leave its queues' bindings."""
+        self._fleet.forget_dead(self._forget_queues)
+
+    def _forget_queues(self, host: str) -> bool:
+        """A host that comes back declares them anew; a message that is lost meanwhile is sent again."""
+        return all(self._dispatcher.forget(queue) for queue in queues_of_host(host))
+
     def _useful(self, messages: list[Message]) -> list[Message]:
         """Without more hints for a queue that nobody serves, such as a machine's that is off: it would fill Redis."""
         if not messages:
@@ -73,7 +82,7 @@ class Sweeper:
                 self.sweep_once()
                 rounds += 1
                 if rounds % _TIDY_EVERY == 0:
-                    self._fleet.forget_dead()
+                    self.tidy()
             except LedgerUnavailable as exc:
                 log.warning("sweep_skipped", error=str(exc))
             except Exception:
