@@ -58,9 +58,13 @@ FLEET: dict[str, Spec] = {
     "haulage_fleet_up": Spec("gauge", "1 if the ledger answered; without it the other fleet metrics are missing."),
     "haulage_fleet_transfers": Spec("gauge", "Transfers that are queued or active.", ("direction", "state")),
     "haulage_fleet_oldest_queued_seconds": Spec("gauge", "Age of the longest-queued transfer.", ("direction",)),
-    "haulage_fleet_queue_messages": Spec("gauge", "Messages that wait for a worker.", ("queue",)),
+    "haulage_fleet_queue_messages": Spec(
+        "gauge", "Messages that wait for a worker; of other hosts' queues those with any.", ("queue",)
+    ),
     "haulage_fleet_workers": Spec("gauge", "Live worker processes.", ("host",)),
-    "haulage_fleet_stuck_threads": Spec("gauge", "Threads that have not moved for so long.", ("host",)),
+    "haulage_fleet_stuck_threads": Spec(
+        "gauge", "Threads that have not moved for so long; of other hosts those with any.", ("host",)
+    ),
     "haulage_fleet_open_sessions": Spec("gauge", "Multipart uploads and temporary files that are open."),
     "haulage_fleet_ended_total": Spec(
         "counter", "Transfers that ended since the first scrape.", ("direction", "state")

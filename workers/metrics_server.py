@@ -19,7 +19,7 @@ from orchestrator.connection import connect, connect_broker, ledger_errors
 from orchestrator.errors import LedgerUnavailable, RuntimeFailed
 from orchestrator.fleet import Fleet
 from orchestrator.ledger import Ledger
-from orchestrator.queues import queues_of
+from orchestrator.queues import host_queue, queues_of
 from orchestrator.settings import Settings
 from workers.metrics import FLEET, FOLDER_VARIABLE, Spec
 
@@ -180,15 +180,19 @@ class FleetCollector:
     def _workers(self, ledger: Ledger) -> list[Any]:
         count: dict[tuple[str, ...], float] = {}
         stuck: dict[tuple[str, ...], float] = {}
-        queues = set(queues_of(self._settings.host, tuple(self._settings.pools)))
+        mine = set(queues_of(self._settings.host, tuple(self._settings.pools)))
+        queues = set(mine)
         for worker in Fleet(ledger).workers():
             count[(worker.host,)] = count.get((worker.host,), 0.0) + 1
             stuck[(worker.host,)] = stuck.get((worker.host,), 0.0) + worker.stuck
             queues.update(queues_of(worker.host, worker.pools))
+        # Each machine tells of the whole fleet: zeros of all other hosts would be series by the square of the hosts.
+        lengths = self._lengths(ledger, sorted(queues))
+        shared = {queue for queue in queues if not queue.startswith(host_queue(""))}
         return [
             _gauge("haulage_fleet_workers", count),
-            _gauge("haulage_fleet_stuck_threads", stuck),
-            _gauge("haulage_fleet_queue_messages", self._lengths(ledger, sorted(queues))),
+            _gauge("haulage_fleet_stuck_threads", _telling(stuck, {self._settings.host})),
+            _gauge("haulage_fleet_queue_messages", _telling(lengths, mine | shared)),
         ]
 
     def _lengths(self, ledger: Ledger, queues: list[str]) -> dict[tuple[str, ...], float]:
@@ -239,6 +243,11 @@ def _ages(ledger: Ledger, queue: str, now_ms: int) -> list[float]:
         priority, since_ms = divmod(int(found[0][1]), _PRIORITY)
         ages.append(max(0.0, (now_ms - since_ms) / 1000))
         floor = str((priority + 1) * _PRIORITY)
+
+
+def _telling(values: dict[tuple[str, ...], float], always: set[str]) -> dict[tuple[str, ...], float]:
+    """What is not zero, and ``always`` these."""
+    return {labels: value for labels, value in values.items() if value or labels[0] in always}
 
 
 def _gauge(name: str, values: dict[tuple[str, ...], float]) -> Any:

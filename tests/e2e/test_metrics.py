@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from orchestrator import fleet as hosts
 from orchestrator.states import State
 from tests.e2e.fleet import CHECKOUT, Fleet, WorkerProcess, eventually
 from tests.e2e.shared import MIB, QUICK_RETRY, noise
@@ -80,6 +81,27 @@ def test_a_worker_counts_what_it_moves_and_what_goes_wrong(tmp_path: Path) -> No
         assert found['haulage_fleet_transfer_seconds_count{direction="download",state="completed"}'] == 1
         assert {family(name) for name in found} <= {*PROCESS, *FLEET}
         assert not re.search(rf"canary|{moved}|\.bin|{web.port}", "\n".join(found))
+
+
+def test_of_other_hosts_only_queues_with_messages_are_told(tmp_path: Path) -> None:
+    with Fleet(tmp_path) as fleet:
+        fleet.env["HAULAGE_METRICS_PORT"] = "0"
+        port = port_of(fleet.worker("w", pools="control", supervised=True))
+        fleet.redis.client().rpush("haulage.host.far.control", "a message")
+
+        def told() -> Samples:
+            hosts.Fleet(fleet.ledger).beat(hosts.WorkerInfo("far:1:a", "far", ("control", "data"), ()))
+            return scrape(port)
+
+        eventually(lambda: told().get('haulage_fleet_workers{host="far"}') == 1, "the other host")
+        found = told()
+
+    queues = {name: value for name, value in found.items() if name.startswith("haulage_fleet_queue_messages{")}
+    assert queues['haulage_fleet_queue_messages{queue="haulage.host.far.control"}'] == 1
+    assert 'haulage_fleet_queue_messages{queue="haulage.host.far"}' not in queues, "series by the square of the hosts"
+    assert 'haulage_fleet_stuck_threads{host="far"}' not in found
+    assert queues['haulage_fleet_queue_messages{queue="haulage.data"}'] == 0
+    assert found['haulage_fleet_stuck_threads{host="testhost"}'] == 0
 
 
 def test_the_counts_of_a_process_that_died_stay_and_so_does_the_number_of_files(tmp_path: Path) -> None:
