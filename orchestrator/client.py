@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # these import Redis, which waits until something is asked of
     from orchestrator.fleet import WorkerInfo
     from orchestrator.ledger import Ledger
     from orchestrator.listeners import Update
+    from providers.plans import PresignedDownload, PresignedUpload
 
 __all__ = ["BulkResult", "Snapshot", "Submission", "Transfer", "TransferClient"]
 
@@ -105,6 +106,16 @@ class TransferClient(Steers):
             self._held.remember(each.transfer_id for each in outcomes if each.status == "taken")
         self._held.admit()
         return outcomes
+
+    def renew_plan(self, transfer_id: str, plan: PresignedUpload | PresignedDownload) -> None:
+        """Give fresh URLs to a transfer that was submitted with a presigned plan; stored parts stay.
+
+        A transfer that waits for it looks again after ``retry.wait_seconds``. Raises InvalidSpec for a plan of
+        another object, grid or upload, TransferEnded.
+        """
+        from orchestrator.renewal import renew_plan
+
+        renew_plan(self._ledger, transfer_id, plan)
 
     # Looking
 

@@ -6,7 +6,14 @@ import random
 from dataclasses import dataclass
 
 from orchestrator.spec import RetryBudget
-from providers.errors import CredentialExpired, DiskFull, ProviderError, ProviderUnavailable, Throttled
+from providers.errors import (
+    CredentialExpired,
+    DiskFull,
+    ProviderError,
+    ProviderUnavailable,
+    SignerUnavailable,
+    Throttled,
+)
 
 LONG_WAIT_SECONDS = 30.0
 """A throttle that asks for more than this makes the transfer wait instead of one of its parts."""
@@ -44,6 +51,8 @@ def decide(
         return Wait("disk_full", wait_ms)
     if isinstance(error, CredentialExpired):
         return Wait("credential", wait_ms)
+    if isinstance(error, SignerUnavailable):
+        return Wait("signer", wait_ms)
     if isinstance(error, ProviderUnavailable):
         return Wait("provider", wait_ms)
     if not error.retryable or attempt >= attempts:

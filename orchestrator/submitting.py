@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.errors import DuplicateTransfer, HaulageError, InvalidSpec, LedgerUnavailable, QueueFull, SubmitFailed
+from orchestrator.planned import fixed_options, name_of, plans_in, stored_texts
 from orchestrator.queues import control_queue
 from orchestrator.settings import Settings
 from orchestrator.spec import Direction, TransferSpec, build_spec, destination_identity, dump_spec
+from providers.plans import PresignedDownload, PresignedPlan, PresignedUpload
 from providers.schemes import Location
 
 if TYPE_CHECKING:  # they import Redis
     from orchestrator.ledger import Ledger, Request, Submitted
 
-Place = str | os.PathLike[str]
-"""A URL, an absolute path, or a Path, which may be relative to the working folder."""
+Place = str | os.PathLike[str] | PresignedUpload | PresignedDownload
+"""A URL, an absolute path, a Path, which may be relative to the working folder, or a presigned plan."""
 Item = Mapping[str, Any] | Sequence[Any]
 """A mapping with ``source``, ``destination`` and options; or (source, destination), or with a mapping of options."""
 
@@ -48,6 +50,8 @@ class Asked:
     spec: TransferSpec
     source: Location
     destination: Location
+    plans: Mapping[str, PresignedPlan] = field(default_factory=dict, repr=False)
+    """Presigned plans by role; in the spec stand their names."""
 
     @property
     def identity(self) -> str:
@@ -56,7 +60,9 @@ class Asked:
 
 def ask(settings: Settings, source: Place, destination: Place, options: Mapping[str, Any]) -> Asked:
     """Raises InvalidSpec (102) that names the field."""
-    return Asked(*build_spec(settings, source=place(source), destination=place(destination), **options))
+    plans = plans_in(source, destination, options)
+    fixed = {**options, **fixed_options(plans, options)}
+    return Asked(*build_spec(settings, source=place(source), destination=place(destination), **fixed), plans)
 
 
 def ask_many(settings: Settings, items: Iterable[Item]) -> list[Asked]:
@@ -78,6 +84,8 @@ def check_direction(asked: Asked, wanted: Direction) -> Asked:
 
 def place(value: Place) -> str:
     """A Path becomes absolute. Text stays as it is: only a URL or an absolute path passes the checks."""
+    if isinstance(value, PresignedUpload | PresignedDownload):
+        return name_of(value)
     return os.path.abspath(value) if isinstance(value, os.PathLike) else value
 
 
@@ -100,7 +108,10 @@ def check_fleet(ledger: Ledger, all_asked: Iterable[Asked]) -> None:
 
 def write_one(ledger: Ledger, asked: Asked, *, paused: bool = False) -> tuple[str, bool]:
     """The id and whether it is new. Raises DuplicateTransfer, QueueFull, SubmitFailed, LedgerUnavailable."""
-    answer = ledger.submit(ledger.new_id(asked.identity), **_request(asked, ledger.settings, paused=paused))
+    transfer_id = ledger.new_id(asked.identity)
+    _keep_plans(ledger, transfer_id, asked)
+    answer = ledger.submit(transfer_id, **_request(asked, ledger.settings, paused=paused))
+    _drop_plans(ledger, transfer_id, asked, answer)
     if error := _refusal(answer, asked, ledger.settings):
         raise error
     return answer.transfer_id, answer.outcome == "ok"
@@ -142,16 +153,35 @@ def _write_batch(
     left = list(range(len(batch)))
     while left:
         try:
+            for at in left:
+                _keep_plans(ledger, *batch[at])
             answers = ledger.submit_many([requests[at] for at in left])
         except LedgerUnavailable as exc:
             outcomes |= {at: Submission("unknown", requests[at][0], exc) for at in left}
             return [outcomes[at] for at in range(len(batch))], exc
         for at, answer in zip(left, answers, strict=True):
+            _drop_plans(ledger, requests[at][0], batch[at][1], answer)
             outcomes[at] = _outcome(answer, batch[at][1], ledger.settings)
         left = [at for at in left if isinstance(outcomes[at].error, QueueFull)]
         if left and not make_room():
             break
     return [outcomes[at] for at in range(len(batch))], None
+
+
+def _keep_plans(ledger: Ledger, transfer_id: str, asked: Asked) -> None:
+    """Written before the transfer: whoever prepares it finds them."""
+    if asked.plans:
+        from orchestrator.signed_plans import LedgerPlans
+
+        LedgerPlans(ledger).keep(transfer_id, stored_texts(asked.plans))
+
+
+def _drop_plans(ledger: Ledger, transfer_id: str, asked: Asked, answer: Submitted | SubmitFailed) -> None:
+    """Of a transfer that was not taken nothing stays."""
+    if asked.plans and (isinstance(answer, SubmitFailed) or answer.outcome != "ok"):
+        from orchestrator.signed_plans import LedgerPlans
+
+        LedgerPlans(ledger).drop(transfer_id)
 
 
 def _outcome(answer: Submitted | SubmitFailed, asked: Asked, settings: Settings) -> Submission:

@@ -7,6 +7,7 @@ several threads at once, and every method but ``create_upload`` must be safe to 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NewType, Protocol, runtime_checkable
 
@@ -112,6 +113,8 @@ class UploadPlan:
     size_bytes: int | None
     part_size_bytes: int
     part_count: int
+    source_hash: str = ""
+    """Hex digest of the whole source, for a destination that ``NeedsSourceHash``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +240,32 @@ class DropsUnnamed(Protocol):
 
 
 @runtime_checkable
+class NeedsSourceHash(Protocol):
+    """Skill: the store wants to hear the hash of the whole source before its first byte."""
+
+    def source_hash(self) -> str:
+        """Name of the algorithm, as ``hashlib`` has it. The digest comes with the ``UploadPlan``."""
+        ...
+
+
+@runtime_checkable
+class ReportsOffset(Protocol):
+    """Skill of a sequential destination: it says where the store goes on, and ``put_part`` may begin in mid-part.
+
+    ``put_part`` gets the rest of a part, bytes of earlier parts that the store lost, or an empty range at the end of a
+    part that the store held already: then nothing is sent. It raises OffsetMoved where the store has less than that.
+    """
+
+    def offset(self, upload: UploadId, *, at: int, again: bool) -> int:
+        """Bytes the store holds without a gap, from the first on; asked before each put. Raises UploadNotFound.
+
+        ``at``: what is recorded, also the answer of a store that does not say. ``again``: what was heard before is not
+        enough, because a put failed since, maybe in another process.
+        """
+        ...
+
+
+@runtime_checkable
 class CopiesRange(Protocol):
     """Skill: server-side copy; no byte passes a worker."""
 
@@ -286,6 +315,26 @@ class BlobStore(Protocol):
     def remove(self, name: str) -> None: ...
 
 
+class SignedPlans(Protocol):
+    """What presigned flows need: texts of a transfer that hold signed requests, by name. Injected."""
+
+    def read(self, transfer_id: str, names: Sequence[str]) -> Sequence[str | None]: ...
+    def write(self, transfer_id: str, texts: Mapping[str, str]) -> bool:
+        """False when nothing is kept of the transfer any more: nothing was written."""
+        ...
+
+    def lock(self, transfer_id: str, name: str) -> AbstractContextManager[bool]:
+        """One holder in the whole fleet at a time. Waits for it; False when that took too long."""
+        ...
+
+
+@runtime_checkable
+class OpenedElsewhere(Protocol):
+    """Skill: the application opened the upload, and no other can be opened: only a cancel aborts it."""
+
+    def keeps_upload(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """Settings and credentials of one place, resolved in the worker by name. Values never show in a repr."""
@@ -320,6 +369,7 @@ class Services:
     """What the process lends to providers; built once per process, after the fork."""
 
     blobs: BlobStore | None = None
+    plans: SignedPlans | None = None
     roots: tuple[str, ...] = ()
     """Folders local paths are confined to; empty: no confinement."""
     connect_seconds: float = 5.0

@@ -7,11 +7,16 @@ ProviderError
 │   ├── Throttled             109  408, 425, 429, 503 SlowDown (retried, honours Retry-After)
 │   ├── ServerFault           109  5xx (retried)
 │   ├── Forbidden             109  the credential is known and may not do this
-│   └── NotFound              109  there is no such object or bucket
+│   ├── NotFound              109  there is no such object or bucket
+│   └── CompletionUnknown     109  the reply to a completion was lost, and nothing proves the object
 ├── CredentialExpired         117  a URL, token or key ran out: renew, then wait
+├── SignerUnavailable         117  who signs presigned requests does not answer: waits until it does
+├── SignerRefused             117  it answered for another part, offset or size than was asked for
 ├── ResponseParseError        113  an answer that cannot be read
 ├── InvalidRange              114  the answer is not the range that was asked for
-│   └── SourceChanged         114  the source is no longer the object that was pinned
+│   ├── SourceChanged         114  the source is no longer the object that was pinned
+│   ├── OffsetMoved           114  a server goes on elsewhere than after what was sent (followed, or retried)
+│   └── OffsetStuck           114  it does so again and again: it would never have the whole
 ├── LengthUnknown             110  no usable length, and the way needs one
 ├── ChecksumMismatch          116  bytes arrived, but not the right ones
 │   └── PartCorrupted         116  one part was damaged on its way (retried)
@@ -56,6 +61,8 @@ class TransportError(ProviderError):
     code = "transport"
     number = 106
     retryable = True
+    sent: bool = True
+    """False: no connection was made, so nothing of the request can have arrived."""
 
 
 class Stalled(TransportError):
@@ -97,10 +104,30 @@ class NotFound(ResponseStatusError):
     code = "not_found"
 
 
+class CompletionUnknown(ResponseStatusError):
+    """A completion was sent, its reply was lost, and the store cannot be asked what became of it."""
+
+    code = "completion_unknown"
+
+
 class CredentialExpired(ProviderError):
     """A presigned URL, session token or key is past its lifetime."""
 
     code = "credential_expired"
+    number = 117
+
+
+class SignerUnavailable(ProviderError):
+    """The signer of a presigned plan cannot be reached, or is not willing."""
+
+    code = "signer_unavailable"
+    number = 117
+
+
+class SignerRefused(ProviderError):
+    """The signer's reply is malformed, or changes what is fixed: number, offset, size."""
+
+    code = "signer_reply_refused"
     number = 117
 
 
@@ -122,6 +149,23 @@ class SourceChanged(InvalidRange):
     """The source no longer matches the validator that was pinned in ``prepare``."""
 
     code = "source_changed"
+
+
+class OffsetMoved(InvalidRange):
+    """A server that takes bytes in order holds fewer, or others, than were sent: go on at ``offset``."""
+
+    code = "offset_moved"
+    retryable = True
+
+    def __init__(self, message: str, *, offset: int = 0) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+class OffsetStuck(InvalidRange):
+    """A server that takes bytes in order asks for the same ones again and again."""
+
+    code = "offset_stuck"
 
 
 class LengthUnknown(ProviderError):

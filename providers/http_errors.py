@@ -37,7 +37,10 @@ def transport_errors(url: str, *, in_body: bool = False) -> Iterator[None]:
         raise InvalidValue("request", redact(url), f"a valid URL and valid headers ({type(exc).__name__})") from None
     except _FAULTS as exc:
         kind = Stalled if in_body and _timed_out(exc) else TransportError
-        raise kind(f"{redact(url)}: {_reason(exc)}") from None
+        fault = kind(f"{redact(url)}: {_reason(exc)}")
+        if any(isinstance(each, u3.NewConnectionError | u3.ConnectTimeoutError) for each in _causes(exc)):
+            fault.sent = False
+        raise fault from None
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:

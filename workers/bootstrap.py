@@ -18,6 +18,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan
 from orchestrator.queues import part_queue
 from orchestrator.settings import Settings, load_settings
+from orchestrator.signed_plans import LedgerPlans
 from providers.base import Services
 from workers.endpoints import EndpointCache, Endpoints
 from workers.leases import LeaseKeeper
@@ -58,6 +59,7 @@ def build(
     info = WorkerInfo(process, settings.host, pools or settings.pools, tuple(settings.profile_names()), version())
     services = Services(
         blobs=RedisBlobs(ledger.redis, settings.retention_seconds),
+        plans=LedgerPlans(ledger),
         roots=tuple(settings.roots),
         connect_seconds=settings.connect_seconds,
         read_seconds=settings.read_seconds,

@@ -19,6 +19,7 @@ from providers.base import (
     HashesUpload,
     ListsParts,
     ObjectStat,
+    OpenedElsewhere,
     PartReceipt,
     ReadsBack,
     RepairsParts,
@@ -139,6 +140,8 @@ def _commit(deps: Deps, held: Held, record: Record) -> str:
         "verified": _verified_by(ends, stat, crc),
         "name": record.fields.get("dest_name", ""),
     }
+    if "payload" in stat.metadata:
+        result["payload"] = stat.metadata["payload"]
     state = deps.ledger.complete_done(held.lease, "completed", data=result)
     log.info("transfer_completed", transfer_id=record.transfer_id, state=state, size_bytes=result["size_bytes"])
     return f"{state} · {len(receipts)} parts, {result['size_bytes']} bytes, verified by {result['verified']}"
@@ -282,6 +285,8 @@ def _verified_by(ends: Endpoints, stat: ObjectStat, crc: int | None) -> str:
         return ends.spec.checksum.partition(":")[0]
     if crc is not None and stat.checksum == f"crc64nvme:{crc:016x}":
         return "crc64nvme"
+    if not stat.validator.pins and stat.metadata.get("verified") == "no":
+        return "no"  # nobody could be asked
     return "etag" if stat.etag else "size"
 
 
@@ -304,6 +309,8 @@ def _drop_bad(deps: Deps, record: Record) -> None:
     if upload is None:
         return
     try:
-        deps.endpoints.open(record).destination.abort_upload(UploadId(upload))
+        destination = deps.endpoints.open(record).destination
+        if not isinstance(destination, OpenedElsewhere):
+            destination.abort_upload(UploadId(upload))
     except Exception as exc:
         log.warning("bad_upload_not_dropped", transfer_id=record.transfer_id, error=type(exc).__name__)

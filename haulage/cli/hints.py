@@ -5,6 +5,7 @@ from __future__ import annotations
 HINTS = {
     "cancelled": "haulage retry does not bring it back; run the same command again",
     "checksum_mismatch": "compare the checksum you gave with the one the publisher names, then haulage retry ID",
+    "completion_unknown": "look whether the object is there; haulage retry ID completes it once more",
     "credential_expired": "renew the profile's credential or give a fresh URL; stored parts are kept",
     "destination_exists": "--on-exists overwrite or skip",
     "disk_full": "make room on the destination's disk; the transfer goes on by itself",
@@ -31,6 +32,8 @@ HINTS = {
     "response_status": "look at the URL; the status is the server's own answer",
     "runtime_failed": "read the log file that the message names, or use a Redis: HAULAGE_REDIS_URL",
     "server_fault": "haulage retry ID once the server is well; stored parts are kept",
+    "signer_reply_refused": "look at what the signer of the plan answers; stored parts are kept, then haulage retry ID",
+    "signer_unavailable": "start the signer of the plan; the transfer goes on by itself",
     "source_changed": "run the same command again; --on-source-change restart does it by itself",
     "stalled": "haulage retry ID once the network is well; stored parts are kept",
     "submit_failed": "haulage ls, then submit it again",

@@ -4,7 +4,7 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local FINAL = {completed = true, cancelled = true}
 local ENDED = {completed = true, cancelled = true, failed = true}
-local KEPT = {'t', 'l', 'o', 'b', 'a', 'x', 'e', 'd'}
+local KEPT = {'t', 'l', 'o', 'b', 'a', 'x', 'e', 'd', 'p'}
 
 local function key(kind, id) return P .. kind .. ':' .. id end
 local function num(value) return tonumber(value or 0) or 0 end
@@ -245,6 +245,8 @@ local function finish_transfer(id, state, kind, data, retention_ms)
     if FINAL[state] then redis.call('UNLINK', key('r', id) .. ':' .. bucket)
     elseif not stays then redis.call('PEXPIRE', key('r', id) .. ':' .. bucket, retention_ms) end
   end
+  -- Signed URLs go as soon as nobody needs them: the clean-up of a cancelled transfer may.
+  if state == 'completed' or (state == 'cancelled' and get(id, 'cleanup')[1] ~= 'pending') then redis.call('DEL', key('p', id)) end
   for _, kept in ipairs(stays and {} or KEPT) do redis.call('PEXPIRE', key(kept, id), retention_ms) end
   redis.call('ZADD', P .. 'gone', now + retention_ms, id)
 end

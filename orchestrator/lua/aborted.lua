@@ -7,7 +7,7 @@ drop_lease(id, 'abort')
 if fine then
   set(id, 'cleanup', 'done')
   redis.call('HDEL', P .. 'sessions', id)
-  redis.call('DEL', key('l', id), key('o', id), key('b', id), key('a', id))
+  redis.call('DEL', key('l', id), key('o', id), key('b', id), key('a', id), key('p', id))
 else
   set(id, 'wake_at', now + delay)
   look_at(id, now + delay)

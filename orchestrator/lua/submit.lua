@@ -18,6 +18,7 @@ set(id, 'schema', ARGV[11], 'state', state, 'reason', not_before > now and 'not_
   'direction', direction, 'priority', priority, 'dest', dest, 'n', 0, 'done', 0, 'done_bytes', 0, 'next', 1, 'tok', 0,
   'session', '', 'session_no', 0, 'created', now, 'not_before', not_before, 'wake_at', 0, 'qc', ARGV[10],
   'tenant', ARGV[13], 'reference', ARGV[14], 'keep', ARGV[15])
+redis.call('PERSIST', key('p', id)) -- a presigned plan, written just before
 redis.call('ZADD', P .. 'all', now, id)
 if not paused then
   if not_before > now then look_at(id, not_before) else enqueue(id, direction, priority) end

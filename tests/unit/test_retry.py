@@ -84,6 +84,7 @@ def test_no_wait_may_reach_past_the_elapsed_budget() -> None:
     [
         (errors.DiskFull("no space"), "disk_full"),
         (errors.CredentialExpired("expired"), "credential"),
+        (errors.SignerUnavailable("no answer"), "signer"),
         (errors.ProviderUnavailable("no boto3"), "provider"),
     ],
 )
