@@ -113,8 +113,8 @@ class Settings(BaseSettings):
     max_deaths: int = Field(4, ge=1)
     """A part whose worker process died this often under it is parked and fails the transfer."""
     retention_seconds: int = Field(7 * 86400, ge=1)
-    """How long an ended transfer can still be shown, an idempotency key is remembered, and a notice is tried. Then what a
-    failed transfer left at the store is dropped, unless ``keep_partial``."""
+    """How long an ended transfer can still be shown, an idempotency key is remembered, and a notice is tried.
+    Then what a failed transfer left at the store is dropped, unless ``keep_partial``."""
     connect_seconds: float = Field(5.0, gt=0)
     """Time-out of a connection's start, TLS included."""
     read_seconds: float = Field(30.0, gt=0)
