@@ -211,7 +211,7 @@ def _again(source: str, destination: str) -> str:
     """The command that resumes; what may be secret in a URL is not repeated on the screen."""
     from providers.schemes import redact
 
-    if redact(source) != source or redact(destination) != destination:
+    secret = any(redact(each) != each for each in (source, destination)) or "--header" in " ".join(sys.argv)
+    if secret or sys.argv[1:2] != ["cp"]:
         return "the same command again"
-    argv = sys.argv[1:] if sys.argv[1:2] == ["cp"] and "--header" not in " ".join(sys.argv) else []
-    return "haulage " + shlex.join(argv or ["cp", source, destination])
+    return "haulage " + shlex.join(sys.argv[1:])

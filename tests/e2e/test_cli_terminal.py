@@ -75,6 +75,7 @@ def test_ctrl_c_pauses_and_the_same_command_goes_on_where_it_stopped(site: Site)
     assert terminal.lines_with(f"or: haulage resume {transfer_id}")
     assert 0 < paused.progress.durable_bytes < SIZE
 
+    site.web.throttle = None
     with copying(site, url, "copy.bin", *PARTS) as terminal:
         assert terminal.wait_end() == 0
 
