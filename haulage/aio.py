@@ -72,6 +72,7 @@ class AsyncTransferClient:
     resume_all = _in_thread(TransferClient.resume_all)
     cancel_all = _in_thread(TransferClient.cancel_all)
     retry_all = _in_thread(TransferClient.retry_all)
+    renew_plan = _in_thread(TransferClient.renew_plan)
     keep = _in_thread(TransferClient.keep)
     close = _in_thread(TransferClient.close)
     shutdown = _in_thread(TransferClient.shutdown)
