@@ -42,6 +42,13 @@ if TYPE_CHECKING:
     from orchestrator.steering import BulkResult
     from orchestrator.submitting import Submission
     from orchestrator.views import Snapshot, Transfer
+    from providers.plans import PresignedDownload, PresignedUpload
+    from providers.plans_signing import (
+        check_signer_request,
+        plan_presigned_download,
+        plan_presigned_upload,
+        presign_again,
+    )
 
 __all__ = [
     "AsyncTransferClient",
@@ -53,6 +60,8 @@ __all__ = [
     "InvalidSpec",
     "InvalidState",
     "LedgerUnavailable",
+    "PresignedDownload",
+    "PresignedUpload",
     "Progress",
     "QueueFull",
     "Settings",
@@ -69,6 +78,10 @@ __all__ = [
     "TransferRecord",
     "Update",
     "WaitTimeout",
+    "check_signer_request",
+    "plan_presigned_download",
+    "plan_presigned_upload",
+    "presign_again",
     "status_number",
 ]
 
@@ -77,6 +90,8 @@ _HOME = {
     "AsyncTransferClient": "haulage.aio",
     "BulkResult": "orchestrator.steering",
     "Event": "orchestrator.events",
+    "PresignedDownload": "providers.plans",
+    "PresignedUpload": "providers.plans",
     "Progress": "orchestrator.progress",
     "Settings": "orchestrator.settings",
     "Snapshot": "orchestrator.views",
@@ -86,6 +101,10 @@ _HOME = {
     "TransferClient": "haulage.client",
     "TransferRecord": "haulage.records",
     "Update": "orchestrator.listeners",
+    "check_signer_request": "providers.plans_signing",
+    "plan_presigned_download": "providers.plans_signing",
+    "plan_presigned_upload": "providers.plans_signing",
+    "presign_again": "providers.plans_signing",
     "status_number": "haulage.records",
 }
 """Where each name lives; the others are errors."""

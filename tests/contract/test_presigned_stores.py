@@ -349,3 +349,27 @@ def test_a_signer_that_names_another_size_of_the_source_is_refused(azure_store: 
         )
         with pytest.raises(SignerRefused):
             Planned(plan).source().stat()
+
+
+def test_a_plan_of_several_pages_is_signed_page_by_page_and_completed_in_order(azure_store: Store) -> None:
+    """250 parts, a batch at a time, three of them sent first from three pages; each part keeps its own number."""
+    data = noise(250 * 100 - 1)
+    with SignerServer(azure_store.sign) as signer:
+        plan = plan_presigned_upload(
+            azure_store.profile,
+            azure_store.url,
+            len(data),
+            part_size=100,
+            signer={"url": signer.url, "batch_parts": 50},
+            sign_parts=130,
+        )
+        planned = Planned(plan)
+        to = planned.destination()
+        receipts = [put(to, plan, data, number) for number in (250, 101, 1)]
+        receipts += [put(to, plan, data, number) for number in range(1, 251) if number not in (250, 101, 1)]
+        planned.destination().complete_upload(UPLOAD, receipts)
+
+    assert azure_store.read() == data
+    assert max(len(asks["parts"]) for asks in signer.asked) == 50
+    asked = [each["part_number"] for asks in signer.asked for each in asks["parts"]]
+    assert sorted(asked) == list(range(130, 250)), "what was signed at first is not signed again"
