@@ -196,7 +196,7 @@ class TransferSpec(BaseModel):
         is_source = role == "source"
         return Options(
             transfer_id=transfer_id,
-            headers=self.headers if _scheme(self.source if is_source else self.destination).startswith("http") else {},
+            headers=self.headers if _speaks_http(self.source if is_source else self.destination) else {},
             method=self.method,
             accept=self.accept,
             user_agent=self.user_agent,
@@ -297,6 +297,10 @@ def _check_together(spec: TransferSpec, source: Location, destination: Location,
 def _inside(path: str, root: str) -> bool:
     plain, base = posixpath.normpath(path), posixpath.normpath(root)
     return plain == base or plain.startswith(base.rstrip("/") + "/")
+
+
+def _speaks_http(url: str) -> bool:
+    return _scheme(url).removeprefix("chunked+") in ("http", "https")
 
 
 def _scheme(url: str) -> str:

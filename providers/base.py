@@ -113,6 +113,8 @@ class UploadPlan:
     size_bytes: int | None
     part_size_bytes: int
     part_count: int
+    source_hash: str = ""
+    """Hex digest of the whole source, for a destination that ``NeedsSourceHash``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,32 @@ class DropsUnnamed(Protocol):
 
     def drop_unnamed(self) -> None:
         """Drop what ``create_upload`` may have made for this transfer. Safe to repeat."""
+        ...
+
+
+@runtime_checkable
+class NeedsSourceHash(Protocol):
+    """Skill: the store wants to hear the hash of the whole source before its first byte."""
+
+    def source_hash(self) -> str:
+        """Name of the algorithm, as ``hashlib`` has it. The digest comes with the ``UploadPlan``."""
+        ...
+
+
+@runtime_checkable
+class ReportsOffset(Protocol):
+    """Skill of a sequential destination: it says where the store goes on, and ``put_part`` may begin in mid-part.
+
+    ``put_part`` gets the rest of a part, bytes of earlier parts that the store lost, or an empty range at the end of a
+    part that the store held already: then nothing is sent. It raises OffsetMoved where the store has less than that.
+    """
+
+    def offset(self, upload: UploadId, *, at: int, again: bool) -> int:
+        """Bytes the store holds without a gap, from the first on; asked before each put. Raises UploadNotFound.
+
+        ``at``: what is recorded, also the answer of a store that does not say. ``again``: what was heard before is not
+        enough, because a put failed since, maybe in another process.
+        """
         ...
 
 

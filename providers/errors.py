@@ -14,7 +14,9 @@ ProviderError
 ├── SignerRefused             117  it answered for another part, offset or size than was asked for
 ├── ResponseParseError        113  an answer that cannot be read
 ├── InvalidRange              114  the answer is not the range that was asked for
-│   └── SourceChanged         114  the source is no longer the object that was pinned
+│   ├── SourceChanged         114  the source is no longer the object that was pinned
+│   ├── OffsetMoved           114  a server goes on elsewhere than after what was sent (followed, or retried)
+│   └── OffsetStuck           114  it does so again and again: it would never have the whole
 ├── LengthUnknown             110  no usable length, and the way needs one
 ├── ChecksumMismatch          116  bytes arrived, but not the right ones
 │   └── PartCorrupted         116  one part was damaged on its way (retried)
@@ -147,6 +149,23 @@ class SourceChanged(InvalidRange):
     """The source no longer matches the validator that was pinned in ``prepare``."""
 
     code = "source_changed"
+
+
+class OffsetMoved(InvalidRange):
+    """A server that takes bytes in order holds fewer, or others, than were sent: go on at ``offset``."""
+
+    code = "offset_moved"
+    retryable = True
+
+    def __init__(self, message: str, *, offset: int = 0) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+class OffsetStuck(InvalidRange):
+    """A server that takes bytes in order asks for the same ones again and again."""
+
+    code = "offset_stuck"
 
 
 class LengthUnknown(ProviderError):

@@ -35,6 +35,7 @@ AZURE_LIMITS = PartLimits(max_part_bytes=4000 * MIB, max_parts=50_000, max_objec
 LOCAL_LIMITS = PartLimits(max_parts=1_000_000)
 MEMORY_LIMITS = PartLimits(max_parts=10_000, max_object_bytes=16 * MIB)
 SINGLE_PUT_LIMITS = PartLimits(max_parts=1)
+CHUNKED_LIMITS = PartLimits(sequential=True)
 PRESIGNED_LIMITS = PartLimits(max_parts=1_000_000)
 """The plan is made for a store, whose limits its maker knows."""
 
@@ -72,11 +73,14 @@ class Location:
 
 
 _BOTH: frozenset[Role] = frozenset({"source", "destination"})
+_TO: frozenset[Role] = frozenset({"destination"})
 _BUILT_IN = (
     Scheme("file", "providers.local", _BOTH, "worker", LOCAL_LIMITS, "path"),
     Scheme("mem", "providers.memory", _BOTH, "worker", MEMORY_LIMITS, "name"),
     Scheme("http", "providers.http", _BOTH, "worker", SINGLE_PUT_LIMITS, "http"),
     Scheme("https", "providers.http", _BOTH, "worker", SINGLE_PUT_LIMITS, "http"),
+    Scheme("chunked+http", "providers.chunked_http", _TO, "worker", CHUNKED_LIMITS, "http"),
+    Scheme("chunked+https", "providers.chunked_http", _TO, "worker", CHUNKED_LIMITS, "http"),
     Scheme("presigned+http", "providers.presigned", _BOTH, "clouds", PRESIGNED_LIMITS, "http"),
     Scheme("presigned+https", "providers.presigned", _BOTH, "clouds", PRESIGNED_LIMITS, "http"),
     Scheme("s3", "providers.s3", _BOTH, "s3", S3_LIMITS, "bucket"),
@@ -178,7 +182,25 @@ def _http_url(row: Scheme, url: str, field_name: str, local_host: str) -> Locati
         raise InvalidValue(field_name, redact(url), "a URL with a host, such as https://host/path")
     if parts.username or parts.password:
         raise InvalidValue(field_name, redact(url), "no user:password in the URL; put credentials into a profile")
+    if row.name.startswith("chunked+"):
+        return _upload_address(row, url, field_name)
     return Location(row, url, redact(url), host=parts.netloc.lower(), key=parts.path or "/")
+
+
+def _upload_address(row: Scheme, url: str, field_name: str) -> Location:
+    """One address takes many files in: the fragment, which is never sent, names the file.
+
+    Without one the source decides on the name, as in a folder: such a URL ends with ``#/``.
+    """
+    address, _, fragment = url.partition("#")
+    folder = fragment in ("", "/")
+    url = f"{address}#/" if folder else url
+    name = unquote(fragment.removeprefix("/"))
+    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in name):
+        raise InvalidValue(field_name, redact(url), "a file name without control characters")
+    parts = urlsplit(address)
+    shown = f"{redact(address)}#{'/' if folder else name}"
+    return Location(row, url, shown, host=parts.netloc.lower(), bucket=parts.path or "/", key="/" if folder else name)
 
 
 def _bucket_url(row: Scheme, url: str, field_name: str, local_host: str) -> Location:

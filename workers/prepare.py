@@ -18,11 +18,14 @@ from providers.base import (
     CopiesRange,
     HashesUpload,
     ListsParts,
+    NeedsSourceHash,
     ObjectStat,
     OpenedElsewhere,
     ReadsBack,
     RepairsParts,
+    ReportsOffset,
     UploadId,
+    UploadPlan,
 )
 from providers.errors import (
     DestinationExists,
@@ -39,6 +42,7 @@ from workers.bootstrap import Deps
 from workers.endpoints import Endpoints
 from workers.intents import unnamed_uploads
 from workers.leases import Held
+from workers.source_hash import SourceHash, hash_source
 from workers.verdict import Step, budget_of, pass_verdict
 
 log = structlog.get_logger(__name__)
@@ -111,14 +115,19 @@ def _prepare(deps: Deps, held: Held, record: Record) -> str:
     plan = record.plan if record.number("n") and not changed else _plan(ends, stat)
     server_copy = _server_copy(ends, plan)
     ends = replace(ends, plan=plan, validator=stat.validator, server_copy=server_copy)
-    upload = _session(deps, held, ends, fresh=changed or plan.stream)
+    hashed: SourceHash | None = None
+    if isinstance(ends.destination, NeedsSourceHash):
+        hashed = hash_source(deps, held, ends, stat, ends.destination.source_hash())
+        held.touch(patience_seconds=SILENT_SECONDS)
+    whole = replace(plan.upload, source_hash=hashed.digest if hashed else "")
+    upload = _session(deps, held, ends, whole, fresh=changed or plan.stream)
     held.check()
     deps.ledger.note(
         lease,
         {
             "server_copy": int(server_copy),
             "session": upload,
-            "source_checksum": stat.checksum or "",
+            "source_checksum": stat.checksum or (f"crc64nvme:{hashed.crc64nvme}" if hashed else ""),
             "intent_at": 0,
         },
     )
@@ -232,7 +241,7 @@ def _prepare_for_checksum(deps: Deps, lease: Lease, ends: Endpoints) -> None:
     deps.ledger.note(lease, {"existed": int(ends.destination.existing() is not None)})
 
 
-def _session(deps: Deps, held: Held, ends: Endpoints, *, fresh: bool) -> UploadId:
+def _session(deps: Deps, held: Held, ends: Endpoints, whole: UploadPlan, *, fresh: bool) -> UploadId:
     """The open upload: the one of before where the store still has it, else a new one."""
     record, lease = ends.record, held.lease
     upload = record.session
@@ -251,7 +260,7 @@ def _session(deps: Deps, held: Held, ends: Endpoints, *, fresh: bool) -> UploadI
     held.check()
     if not deps.ledger.note(lease, {"intent_at": int(time.time() * 1000), "validator": ends.validator.encode()}):
         raise StopRequested("lost")  # cancelled or paused just now: what is opened after that, nobody would drop
-    return _book(deps, lease, ends, ends.destination.create_upload(ends.plan.upload))
+    return _book(deps, lease, ends, ends.destination.create_upload(whole))
 
 
 def _book(deps: Deps, lease: Lease, ends: Endpoints, upload: UploadId) -> UploadId:
@@ -296,6 +305,12 @@ def lost_parts(ends: Endpoints, upload: UploadId, receipts: list[Any]) -> list[i
             or held[each.number].size_bytes != each.size_bytes
             or held[each.number].etag.strip('"') != each.etag.strip('"')
         ]
+    if isinstance(destination, ReportsOffset):
+        stops = (
+            {each.number: ends.plan.part(each.number).span.stop for each in receipts} if ends.plan.part_count else {}
+        )
+        held_bytes = destination.offset(upload, at=max(stops.values(), default=0), again=True)
+        return [number for number, stop in stops.items() if stop > held_bytes]
     if isinstance(destination, RepairsParts):
         parts = PlannedParts(ends.plan, [each.number for each in receipts])
         return list(destination.lost_parts(upload, parts, receipts))

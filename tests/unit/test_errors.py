@@ -29,7 +29,7 @@ NUMBERS = {
     111: {"QueueFull"},
     112: {"LedgerUnavailable"},
     113: {"ResponseParseError"},
-    114: {"InvalidRange", "SourceChanged", "ObjectTooLarge"},
+    114: {"InvalidRange", "SourceChanged", "OffsetMoved", "OffsetStuck", "ObjectTooLarge"},
     115: {"SourceMissing"},
     116: {"ChecksumMismatch", "PartCorrupted"},
     117: {"InvalidState", "CredentialExpired", "SignerUnavailable", "SignerRefused"},
@@ -40,7 +40,7 @@ NUMBERS = {
     122: {"LocalFileRemoved"},
 }
 WITHOUT = {"ProviderError", "HaulageError", "TransferFailed", "WaitTimeout"}
-RETRYABLE = {"TransportError", "Stalled", "Throttled", "ServerFault", "PartCorrupted", "LocalBusy", "LedgerUnavailable"}
+RETRYABLE = {"TransportError", "Stalled", "Throttled", "ServerFault", "PartCorrupted", "LocalBusy", "OffsetMoved", "LedgerUnavailable"}
 
 
 def tree(root: type[Exception]) -> Iterator[type[Exception]]:
