@@ -128,7 +128,11 @@ class Seal:
             raise ProviderUnavailable("the plan is encrypted, and this worker has no HAULAGE_SECRET_KEY")
         raw = base64.b64decode(text.removeprefix(_SEALED))
         try:
-            plain: bytes = _cipher(self._key).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], place.encode())
+            cipher = _cipher(self._key)
+        except InvalidSpec as exc:
+            raise ProviderUnavailable(str(exc)) from None
+        try:
+            plain: bytes = cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], place.encode())
         except Exception:  # InvalidTag; nothing else is to be told
             raise ProviderUnavailable("the plan was encrypted with another HAULAGE_SECRET_KEY") from None
         return plain.decode()

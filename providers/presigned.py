@@ -7,6 +7,7 @@ of writes are not followed, and the application's own session adds nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from providers.base import (
@@ -38,10 +39,11 @@ from providers.errors import (
     ProviderError,
     ResponseStatusError,
     ServerFault,
+    SignerUnavailable,
     TransportError,
 )
 from providers.http import HttpSource
-from providers.plans import PresignedDownload, PresignedUpload, SignedRequest, sent_headers
+from providers.plans import PresignedDownload, PresignedUpload, ResumedPart, SignedRequest, sent_headers
 from providers.presigned_bodies import completion_body, error_in, etag_in
 from providers.presigned_signing import RequestName, SignedDownload, SignedUpload
 from providers.range_reply import content_length
@@ -147,15 +149,16 @@ class PresignedDestination(Destination):
             replace(config, read_seconds=max(services.read_seconds, _SILENT_SECONDS))
         )
         self._head: PresignedUpload | None = None
+        self._resumed: dict[int, ResumedPart] = {}
 
     def keeps_upload(self) -> bool:
         """No other can be opened from here."""
         return True
 
     def existing(self) -> ObjectStat | None:
-        """None too where the plan has no ``head_request``."""
+        """None too where the plan has no ``head_request``, or the store does not tell: S3 may say 403 for 404."""
         reply = self._send("head_request", b"")
-        if reply is None or reply.status in (404, 410):
+        if reply is None or reply.status in (401, 403, 404, 410):
             return None
         if not reply.ok:
             raise self._error(reply, "HEAD")
@@ -175,7 +178,7 @@ class PresignedDestination(Destination):
         head, index = self._plan(), part.number - 1
         if head.span(index) != (part.span.start, part.size_bytes):
             raise InvalidPart(f"{self._shown}: part {part.number} is not one of the plan's")
-        stored = dict(head.resumed()).get(index) if head.resumed_parts else None
+        stored = self._resumed.get(index)
         if stored is not None or (not part.size_bytes and self._has_no_part(head)):
             _pass(body)  # its checksum is needed for that of the whole
             return PartReceipt(part.number, part.size_bytes, stored.etag if stored else "")
@@ -207,7 +210,7 @@ class PresignedDestination(Destination):
             if reply is not None:
                 return self._completed(head, reply, ordered, asked_before or asked)
             asked += 1
-        return self._found(head, ordered, "nobody answered")
+        return self._found(ordered, "nobody answered")
 
     def _complete_once(self, body: bytes, asked: int) -> Reply | None:
         """None: no answer was heard. What surely had no effect is not counted."""
@@ -235,23 +238,25 @@ class PresignedDestination(Destination):
         if not reply.ok:
             error = self._error(reply, "complete")
             if asked_before and not error.retryable and not isinstance(error, CredentialExpired):
-                return self._found(head, receipts, f"status {reply.status}")
+                return self._found(receipts, f"status {reply.status}")
             raise error
         etag = reply.headers.get("ETag") or etag_in(reply.body)
         size = sum(each.size_bytes for each in receipts)
-        return self._verified(head, size, etag, is_proven=bool(etag) and _plain(etag) == joined_etag(receipts))
+        return self._verified(size, etag, is_proven=bool(etag) and _plain(etag) == joined_etag(receipts))
 
-    def _verified(self, head: PresignedUpload, size: int, etag: str, *, is_proven: bool) -> ObjectStat:
-        found = self.existing() if head.head_request else None
+    def _verified(self, size: int, etag: str, *, is_proven: bool) -> ObjectStat:
+        found = None
+        with suppress(TransportError, ResponseStatusError, CredentialExpired, SignerUnavailable):
+            found = self.existing()  # the object is there: to ask in vain must not send the completion again
         if found is not None and found.size_bytes not in (None, size):
             raise ChecksumMismatch(f"{self._shown}: {found.size_bytes} bytes are there, {size} were sent")
         if is_proven or (found is not None and found.size_bytes == size):
             return ObjectStat(size, Validator("etag", etag) if etag else Validator("none"), False, etag=etag or None)
         return ObjectStat(size, Validator("none"), False, etag=etag or None, metadata={"verified": "no"})
 
-    def _found(self, head: PresignedUpload, receipts: Sequence[PartReceipt], why: str) -> ObjectStat:
+    def _found(self, receipts: Sequence[PartReceipt], why: str) -> ObjectStat:
         """After a lost reply the object is ours by its ETag, never by its size alone."""
-        found = self.existing() if head.head_request else None
+        found = self.existing()
         size, etag = sum(each.size_bytes for each in receipts), joined_etag(receipts)
         if found is not None and found.etag and etag and _plain(found.etag) == etag and found.size_bytes == size:
             return found
@@ -267,7 +272,9 @@ class PresignedDestination(Destination):
     def _plan(self) -> PresignedUpload:
         """Kept: what a part needs of it never changes but for the signer's own settings."""
         if self._head is None:
-            self._head = self._signed.head()
+            head = self._signed.head()
+            self._resumed = dict(head.resumed())
+            self._head = head
         return self._head
 
     def _has_no_part(self, head: PresignedUpload) -> bool:

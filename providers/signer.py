@@ -69,11 +69,12 @@ class SignerCalls:
             raise ProviderUnavailable(f"profile {self._profile.name!r} has no signer_key to sign requests with")
         check_callback(url, _hosts(self._profile))
         body = json.dumps(asks, separators=(",", ":")).encode()
+        until = time.monotonic() + _PATIENCE_SECONDS
         for pause in (*_PAUSES, None):
             try:
                 return self._post(url, key, body)
             except SignerUnavailable:
-                if pause is None:
+                if pause is None or time.monotonic() > until:
                     raise
                 self._sleep(pause)
         return None

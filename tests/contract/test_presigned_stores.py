@@ -241,6 +241,24 @@ def test_without_a_head_request_a_lost_completion_is_said_to_be_unknown(s3_store
     assert raised.value.code == "completion_unknown"
 
 
+def test_a_completed_object_that_nobody_may_look_at_is_complete_and_not_verified(
+    azure_store: Store, azurite: Azurite
+) -> None:
+    """Nothing proves it, and the completion is not sent again for that."""
+    with LoggingProxy(azurite.origin) as proxy:
+        endpoint = azurite.endpoint.replace(azurite.origin, proxy.endpoint)
+        far = Store(azure_store.url, {**azure_store.profile, "endpoint": endpoint}, azure_store.read)
+        planned = Planned(far.plan())
+        receipts = send(planned, DATA)
+        proxy.answer("HEAD", status=403)
+
+        stat = planned.destination().complete_upload(UPLOAD, receipts)
+
+        assert len(proxy.requests("PUT", "comp=blocklist")) == 1
+    assert stat.metadata == {"verified": "no"}
+    assert azure_store.read() == DATA
+
+
 def test_an_aborted_upload_is_gone_and_aborting_again_is_fine(s3_store: Store, s3_server: S3Server) -> None:
     """RC-98."""
     planned = Planned(s3_store.plan())
