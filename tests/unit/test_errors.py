@@ -40,7 +40,16 @@ NUMBERS = {
     122: {"LocalFileRemoved"},
 }
 WITHOUT = {"ProviderError", "HaulageError", "TransferFailed", "WaitTimeout"}
-RETRYABLE = {"TransportError", "Stalled", "Throttled", "ServerFault", "PartCorrupted", "LocalBusy", "OffsetMoved", "LedgerUnavailable"}
+RETRYABLE = {
+    "TransportError",
+    "Stalled",
+    "Throttled",
+    "ServerFault",
+    "PartCorrupted",
+    "LocalBusy",
+    "OffsetMoved",
+    "LedgerUnavailable",
+}
 
 
 def tree(root: type[Exception]) -> Iterator[type[Exception]]:
