@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from providers.errors import (
     SignerUnavailable,
     TransportError,
 )
-from providers.plans import PresignedDownload, PresignedUpload, SignedRequest
+from providers.plans import PresignedDownload, PresignedUpload, SignedRequest, Signer
 from providers.plans_signing import plan_presigned_download, plan_presigned_upload, presign_again
 from tests.contract.objects import noise, read_all
 from tests.contract.presigned_place import UPLOAD, Planned, put, send
@@ -335,23 +337,41 @@ def test_without_a_completion_success_is_local_and_not_verified(s3_store: Store)
     assert not stat.validator.pins
 
 
-def test_a_range_plan_is_renewed_between_and_no_request_mixes_two(store: Store) -> None:
-    """RC-99: each snapshot has a header that names its URL's turn."""
-    turns: list[str] = []
+def test_a_range_plan_is_renewed_between_and_no_request_mixes_two() -> None:
+    """RC-99: each reply of the signer has a URL and a header of its own turn, and lasts for a moment."""
+    turns = itertools.count(1)
+    with RangeServer(throttle=16 * MIB) as web:
+        base = web.serve("/o.bin", DATA)
 
-    def answer(asks: dict[str, Any]) -> dict[str, Any]:
-        turns.append(asks["reason"])
-        return {**store.sign(asks, expires_seconds=30), "range_headers": {"X-Turn": str(len(turns))}}
+        def answer(asks: dict[str, Any]) -> dict[str, Any]:
+            assert asks["total_size"] == len(DATA)
+            turn = str(next(turns))
+            ends = time.time() + 0.1
+            return {
+                "range_url": f"{base}?turn={turn}",
+                "range_headers": {"X-Turn": turn},
+                "range_expires_at_unix_secs": ends,
+            }
 
-    send_all = Planned(store.plan())
-    send_all.destination().complete_upload(UPLOAD, send(send_all, DATA))
-    with SignerServer(answer) as signer:
-        plan = plan_presigned_download(store.profile, store.url, expires_seconds=30, signer={"url": signer.url})
-        source = Planned(plan).source()
-        stat = source.stat()
-        assert read_all(source.read_range(ByteRange(1, PART), validator=stat.validator)) == DATA[1:PART]
+        with SignerServer(answer) as signer:
+            plan = PresignedDownload(
+                range_url=f"{base}?turn=0",
+                range_headers={"X-Turn": "0"},
+                total_size=len(DATA),
+                range_expires_at_unix_secs=time.time() + 0.1,
+                refresh_before_secs=0.01,
+                signer=Signer(url=signer.url),
+            )
+            source = Planned(plan).source()
+            validator = source.stat().validator
+            spans = [ByteRange(at, min(at + MIB, len(DATA))) for at in range(0, len(DATA), MIB)] * 8
+            with ThreadPoolExecutor(8) as pool:
+                read = list(pool.map(lambda span: read_all(source.read_range(span, validator=validator)), spans))
 
-    assert set(turns) == {"expiring"}
+    assert b"".join(read) == DATA * 8
+    seen = [(each.path.partition("turn=")[2], each.headers.get("x-turn")) for each in web.requests]
+    assert [path for path, _ in seen] == [header for _, header in seen]
+    assert 1 < len(set(seen)) < len(spans), "renewed, and not once for each"
 
 
 def test_a_signer_that_names_another_size_of_the_source_is_refused(azure_store: Store) -> None:
@@ -363,7 +383,7 @@ def test_a_signer_that_names_another_size_of_the_source_is_refused(azure_store: 
             range_url="http://127.0.0.1:1/x?sig=a",
             total_size=5,
             range_expires_at_unix_secs=time.time() + 5,
-            signer={"url": signer.url},
+            signer=Signer(url=signer.url),
         )
         with pytest.raises(SignerRefused):
             Planned(plan).source().stat()
