@@ -26,6 +26,8 @@ HINTS = {
     "local_file_removed": "leave the file in place while it is read or written, then run the same command again",
     "not_found": "look at the URL, bucket and key; names are case-sensitive",
     "object_too_large": "choose a destination that takes objects of this size",
+    "offset_moved": "haulage retry ID; the server goes on where it says",
+    "offset_stuck": "look at the server: it asks again for bytes that it was sent, then haulage retry ID",
     "part_corrupted": "haulage retry ID; if it comes again, the network or a disk damages data",
     "queue_full": "wait until some transfers have ended, or raise HAULAGE_QUEUE_CAPACITY",
     "response_parse": "look whether the endpoint is the service you mean, or a proxy in front of it",
