@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +12,7 @@ from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, BusyLoadingError, MaxConnectionsError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -18,6 +21,17 @@ from orchestrator.errors import LedgerUnavailable
 from orchestrator.settings import Settings
 
 _DEFAULT_PORT = 6379
+_WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (ConnectionRefusedError, "connection refused"),
+    (TimeoutError, "timed out"),
+    (RedisTimeoutError, "timed out"),
+    (socket.gaierror, "no such host"),
+    (FileNotFoundError, "no such socket"),
+    (ssl.SSLError, "TLS failed"),
+    (ConnectionResetError, "it closed the connection"),
+    (BrokenPipeError, "it closed the connection"),
+)
+"""The first that fits is said."""
 
 
 def connect(settings: Settings, *, retry_seconds: float | None = None) -> redis.Redis:
@@ -43,6 +57,16 @@ def connect_broker(settings: Settings, *, retry_seconds: float | None = None) ->
     """The same for the Redis of Celery's queues, which may be another one."""
     there = settings.model_copy(update={"redis_url": settings.broker_url or settings.redis_url})
     return connect(there, retry_seconds=retry_seconds)
+
+
+def hang_up(client: redis.Redis) -> None:
+    """Give the connections back: idle ones now, one that another thread is using when its call has its answer.
+
+    ``client.close`` would cut those too: the call that is under way then fails in any way, with a TypeError as well.
+    """
+    pool = client.connection_pool
+    pool.disconnect(inuse_connections=False)
+    pool.reset()  # forgets those in use: dropped by their call, they close
 
 
 def place_of(url: str) -> str:
@@ -88,9 +112,27 @@ def ledger_errors() -> Iterator[None]:
     except AuthenticationError as exc:
         raise LedgerUnavailable(f"{_server(exc)} refused the user name or password") from None
     except (RedisConnectionError, RedisTimeoutError) as exc:
-        raise LedgerUnavailable(f"{_server(exc)} did not answer: {type(exc).__name__}") from None
+        raise LedgerUnavailable(f"{_server(exc)} did not answer: {_what_happened(exc)}") from None
     except RedisError as exc:
         raise LedgerUnavailable(refusal(exc)) from exc
+
+
+def _what_happened(exc: BaseException) -> str:
+    """In words, from the system's error below redis-py's: its own text may hold what was asked, so it is not shown."""
+    if isinstance(exc, BusyLoadingError):
+        return "it is still loading its data"
+    if isinstance(exc, MaxConnectionsError):
+        return "all connections of this process are in use"
+    cause: BaseException | None = exc
+    while cause is not None:
+        for kind, words in _WORDS:
+            if isinstance(cause, kind):
+                return words
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
+        cause = cause.__cause__ or cause.__context__
+    # Without an error of the system below it, the other side has ended the conversation.
+    return "it closed the connection" if "closed by server" in str(exc) else type(exc).__name__
 
 
 def refusal(exc: Exception) -> str:

@@ -139,7 +139,10 @@ class Held:
         self.check_open()
 
     def close(self) -> None:
-        """Deliver what listeners are owed, then give everything back. Safe to repeat."""
+        """Deliver what listeners are owed, then give everything back. Safe to repeat.
+
+        A call that another thread has under way comes to its end; what waits or iterates ends with ClientClosed.
+        """
         if self._listeners:
             self._listeners.close()
         with self._lock:
@@ -148,7 +151,9 @@ class Held:
             dispatcher, self._dispatcher = self._dispatcher, None
             self._listeners = None
         if ledger:
-            ledger.redis.close()
+            from orchestrator.connection import hang_up
+
+            hang_up(ledger.redis)
         if dispatcher:
             dispatcher.app.close()
 

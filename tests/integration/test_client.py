@@ -285,7 +285,7 @@ def test_a_thousand_cost_far_less_than_a_thousand_round_trips(settings: Settings
 def test_what_redis_did_not_answer_to_is_unknown_and_found_under_its_id(settings: Settings, proxy: TurnsProxy) -> None:
     items = [(f"/from/{number}", f"/to/{number}") for number in range(350)]
     with TransferClient(redis_url=proxy.url, host="here", redis_retry_seconds=0) as user:
-        proxy.swallow = b"/to/150"
+        proxy.swallow = b"/to/199"
         outcomes = user.submit_many(items)
 
         by_status = [(each.status, each.error is None) for each in outcomes]
@@ -302,7 +302,7 @@ def test_what_redis_did_not_answer_to_is_unknown_and_found_under_its_id(settings
 def test_a_lost_reply_that_is_asked_for_again_doubles_nothing(settings: Settings, proxy: TurnsProxy) -> None:
     items = [(f"/from/{number}", f"/to/{number}") for number in range(250)]
     with TransferClient(redis_url=proxy.url, host="here", redis_retry_seconds=5) as user:
-        proxy.swallow = b"/to/150"
+        proxy.swallow = b"/to/199"
         outcomes = user.submit_many(items)
 
         assert {each.status for each in outcomes} == {"taken"}
@@ -530,6 +530,26 @@ def test_events_that_are_followed_end_with_an_error_when_the_client_closes(setti
 
     with pytest.raises(ClientClosed):
         next(events)
+
+
+def test_calls_under_way_when_the_client_closes_have_their_answer_and_give_their_connections_back(
+    client: redis.Redis, shared_valkey: Valkey, proxy: TurnsProxy
+) -> None:
+    connections = len(client.client_list())
+    mine = TransferClient(redis_url=proxy.url, host="here", redis_retry_seconds=0)
+    sent = mine.submit_paused("/from/1", "/to/1")
+
+    with ThreadPoolExecutor(2) as pool:
+        with shared_valkey.frozen():
+            before = proxy.turns
+            got, waited = pool.submit(mine.get, sent), pool.submit(mine.wait, sent)
+            wait_until(lambda: proxy.turns == before + 2, "both are under way")
+            mine.close()
+
+        assert got.result(30).transfer_id == sent
+        with pytest.raises(ClientClosed):
+            waited.result(30)
+    wait_until(lambda: len(client.client_list()) == connections, "the end of the connections")
 
 
 def test_a_client_that_is_dropped_without_close_is_warned_about_and_its_threads_end(
