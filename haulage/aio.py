@@ -221,6 +221,7 @@ class _Stream(Generic[T]):
                     self._taken.clear()
                     self._taken.wait(_LOOK_SECONDS)
                 if self.stop.is_set():
+                    self.stop.check_open()
                     break
         except BaseException as exc:
             self.put(exc)
