@@ -14,11 +14,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+import hiredis
+
 from tests.servers.process import LOOPBACK
 
 
 class TurnsProxy:
-    """``swallow``: the reply to the next request that holds these bytes is lost, and its connection with it."""
+    """``swallow``: the server acts on the next command with these bytes in an argument; then the connection is lost.
+
+    Its reply is never seen. Of commands sent together all before it are acted on too, and those after it may be.
+    """
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -75,14 +80,23 @@ class TurnsProxy:
             self.turns += 1
 
 
+_NOTHING = object()
+
+
 class _Wire:
-    """One connection. A turn begins with the first bytes of a request after a reply."""
+    """One connection. A turn begins with the first bytes of a request after a reply.
+
+    Commands and replies are counted, because those sent together arrive in pieces: the connection must not be lost
+    before the server has seen the command in question.
+    """
 
     def __init__(self, proxy: TurnsProxy, near: socket.socket, far: socket.socket) -> None:
         self._proxy, self._near, self._far = proxy, near, far
         self._asking = False
-        self._lost = False
-        self._tail = b""
+        self._sent = _Counted()
+        self._answered = _Counted()
+        self._last: int | None = None
+        """The number of the command whose reply is lost."""
 
     def start(self, run: Callable[[Callable[[], None]], None]) -> None:
         run(self._requests)
@@ -93,20 +107,37 @@ class _Wire:
             if not self._asking:
                 self._asking = True
                 self._proxy.count()
-            marker = self._proxy.swallow
-            if marker and marker in self._tail + data:
-                self._proxy.swallow, self._lost = b"", True
-            self._tail = data[-len(marker) :] if marker else b""
+            for number, command in self._sent.take(data):
+                marker = self._proxy.swallow
+                if marker and isinstance(command, list) and any(marker in each for each in command):
+                    self._proxy.swallow, self._last = b"", number
             _send(self._far, data)
         _close(self._far)
 
     def _replies(self) -> None:
         while data := _receive(self._far):
-            if self._lost:
+            if any(number == self._last for number, _ in self._answered.take(data)):
                 break
             self._asking = False
             _send(self._near, data)
         _close(self._near)
+
+
+class _Counted:
+    """The messages of one direction, from 1. A command is written as a reply that is a list."""
+
+    def __init__(self) -> None:
+        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
+        self._count = 0
+
+    def take(self, data: bytes) -> list[tuple[int, object]]:
+        """Those that are complete with these bytes."""
+        self._reader.feed(data)
+        found = []
+        while (message := self._reader.gets()) is not _NOTHING:
+            self._count += 1
+            found.append((self._count, message))
+        return found
 
 
 def _receive(sock: socket.socket) -> bytes:
