@@ -283,15 +283,17 @@ def test_closing_delivers_what_has_happened(world: World, listeners: Listeners) 
 
 
 def test_closing_inside_a_callback_does_not_deadlock(world: World, listeners: Listeners) -> None:
-    """RC-11."""
-    updates: list[Update] = []
+    """RC-11: and it delivers what has happened by then."""
+    all_happened, updates = threading.Event(), list[Update]()
 
     def close(update: Update) -> None:
+        all_happened.wait(30)
         listeners.close()
         updates.append(update)
 
     listeners.add(close)
     world.ledger.steer(world.submit(), "cancel")
+    all_happened.set()
 
     wait_until(lambda: running() == set(), "the threads have ended")
     assert kinds(updates) == ["queued", "cancelled"]
