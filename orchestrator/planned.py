@@ -29,8 +29,8 @@ def plans_in(source: object, destination: object, options: Mapping[str, Any]) ->
 
 
 def name_of(plan: PresignedPlan) -> str:
-    """What the spec says in its place: host and path of the object."""
-    return f"{PREFIX}{plan.shown}"
+    """What the spec says in its place: host and path of the object. A slash at its end would mean a folder."""
+    return f"{PREFIX}{plan.shown.rstrip('/')}"
 
 
 def fixed_options(plans: Mapping[str, PresignedPlan], options: Mapping[str, Any]) -> dict[str, Any]:

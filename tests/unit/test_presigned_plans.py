@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.planned import name_of
 from providers.errors import InvalidValue
 from providers.plans import PresignedDownload, PresignedUpload, sent_headers
 
@@ -157,6 +158,11 @@ def test_a_range_plan_that_cannot_be_followed_is_refused_by_field(values: dict[s
 
     assert raised.value.field == field
     assert SECRET not in str(raised.value)
+
+
+def test_a_plan_is_named_by_host_and_path_and_never_as_a_folder() -> None:
+    assert name_of(plan(target=f"https://h/folder/?sig={SECRET}")) == "presigned+https://h/folder"
+    assert name_of(plan()) == "presigned+https://store.test/bucket/key"
 
 
 def test_host_and_length_are_left_to_the_transport() -> None:
