@@ -175,7 +175,9 @@ def _holders(details: Details) -> Iterable[tuple[str, str]]:
         yield "worker", f"{process}: {_named(numbers)}"
     for member, what in (("prep", "prepares it"), ("fin", "commits it"), ("abort", "cleans up")):
         if member in details.held:
-            yield "worker", f"{details.held[member][0]}: {what}"
+            process, received = details.held[member]
+            read = f", {human_bytes(received)} read" if received else ""  # to hash the whole
+            yield "worker", f"{process}: {what}{read}"
 
 
 def _failures(history: History) -> Iterable[str]:

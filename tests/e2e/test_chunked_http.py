@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -181,6 +185,42 @@ def test_a_source_without_ranges_is_read_again_and_only_what_is_missing_travels(
 
     assert server.stored("plain.bin") == DATA
     assert server.bytes_taken == len(DATA) + 2 * PART
+
+
+def test_rc_52_the_hash_is_made_under_a_lease_shown_and_stopped_by_a_pause(site: Site, server: ChunkedServer) -> None:
+    url = site.web.serve("/slow.bin", DATA)
+    site.web.throttle = 32 * KIB
+    transfer_id = site.submit(url, server.url("slow.bin"), part_size=PART)
+    eventually(lambda: site.fleet.live_leases(transfer_id).get("prep", ("", 0))[1] > 0, "bytes are hashed")
+    argv = [sys.executable, "-m", "haulage", "show", transfer_id]
+    shown = subprocess.run(argv, env=site.fleet.environment, capture_output=True, text=True, check=True).stdout
+
+    site.client.pause(transfer_id)
+    began = time.monotonic()
+    eventually(lambda: not site.fleet.live_leases(transfer_id), "nobody reads")
+    stopped_after = time.monotonic() - began
+    site.web.throttle = None
+    site.client.resume(transfer_id)
+    site.fleet.wait(transfer_id)
+
+    assert re.search(r"prepares it, [\d.]+ KiB read", shown)
+    assert stopped_after < 4  # a second, on a machine that has nothing else to do; the whole would take ten
+    assert server.stored("slow.bin") == DATA
+
+
+def test_a_source_that_changes_between_hash_and_bytes_is_never_mixed(site: Site, server: ChunkedServer) -> None:
+    server.bytes_per_second = 2 * PART
+    url = site.web.serve("/changing.bin", DATA, etag='"one"')
+    transfer_id = site.submit(url, server.url("changing.bin"), part_size=PART, on_source_change="restart")
+    eventually(lambda: len(server.chunks) > 1, "it has begun")
+    other = noise(len(DATA) + 1)[1:]
+
+    site.web.serve("/changing.bin", other, etag='"two"')
+    server.bytes_per_second = None
+    site.fleet.wait(transfer_id)
+
+    kept = {path.name[:32]: path.read_bytes() for path in server.folder.glob("*.bin")}
+    assert kept[hashlib.md5(other).hexdigest()] == other  # noqa: S324  # the protocol's own
 
 
 @pytest.fixture
