@@ -142,7 +142,8 @@ def _cipher(key: bytes) -> Any:
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ImportError:
-        raise InvalidSpec("HAULAGE_SECRET_KEY", "(hidden)", "a key only where `cryptography` is installed") from None
+        allowed = "a key only where cryptography is installed: pip install 'haulage[encryption]'"
+        raise InvalidSpec("HAULAGE_SECRET_KEY", "(hidden)", allowed) from None
     return AESGCM(key)
 
 

