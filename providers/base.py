@@ -256,11 +256,12 @@ class ReportsOffset(Protocol):
     part that the store held already: then nothing is sent. It raises OffsetMoved where the store has less than that.
     """
 
-    def offset(self, upload: UploadId, *, at: int, again: bool) -> int:
+    def offset(self, upload: UploadId, *, at: int, again: bool, resumed: bool = False) -> int:
         """Bytes the store holds without a gap, from the first on; asked before each put. Raises UploadNotFound.
 
         ``at``: what is recorded, also the answer of a store that does not say. ``again``: what was heard before is not
-        enough, because a put failed since, maybe in another process.
+        enough, because a put failed since, maybe in another process. ``resumed``: nor is what was heard when the upload
+        was opened.
         """
         ...
 

@@ -106,15 +106,13 @@ class ChunkedDestination(Destination, NeedsSourceHash, ReportsOffset):
         held = plan.size_bytes if answer.file_id else min(answer.next_byte or 0, plan.size_bytes)
         return _Upload(upload.md5, upload.size_bytes, held).id
 
-    def offset(self, upload: UploadId, *, at: int, again: bool) -> int:
+    def offset(self, upload: UploadId, *, at: int, again: bool, resumed: bool = False) -> int:
         """What the last answer said, if it is known to be the last; else a prepare request asks."""
         named = _Upload.decode(upload)
-        heard = self._heard.get(upload, named.offset)
+        heard = self._heard.get(upload, -1 if resumed else named.offset)
         if not again and heard >= at:
             return heard  # less: another process has sent since
-        answer = self._prepare(named)
-        heard = self._take(upload, named, answer, otherwise=at)
-        return heard
+        return self._take(upload, named, self._prepare(named), otherwise=at)
 
     def put_part(self, upload: UploadId, part: Part, body: Body) -> PartReceipt:
         """Send the bytes of ``part``; of an empty part none."""

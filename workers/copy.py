@@ -75,8 +75,8 @@ def _move_from_offset(held: Held, part: Part, ends: Endpoints, destination: Repo
     The part is read as a whole once, for its checksum, unless the store holds all of it: then it is not read, and its
     receipt has no checksum. Raises OffsetStuck where the store asks for the same bytes again and again.
     """
-    again = held.lease.attempt > 1 or ends.record.number("round") > 1
-    at = destination.offset(ends.upload, at=part.span.start, again=again)
+    resumed = ends.record.number("round") > 1
+    at = destination.offset(ends.upload, at=part.span.start, again=held.lease.attempt > 1, resumed=resumed)
     crc, rewinds = None if part.size_bytes else 0, 0
     while at < part.span.stop:
         whole = crc is None and at >= part.span.start

@@ -295,6 +295,8 @@ def test_a_pause_stops_the_chunk_and_a_resume_goes_on_without_hashing_again(
     assert server.stored(NAME) == BIG
     assert sum(form.file_bytes for form in server.chunks if form.whole) == len(BIG)
     assert len(worker.events("source_hashed")) == 1
+    # To open it, to compare after the pause, and by the lane that goes on.
+    assert len(server.prepares) == 3
 
 
 def test_what_the_server_forgot_while_paused_is_sent_again(fleet: Fleet, server: ChunkedServer) -> None:
