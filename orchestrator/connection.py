@@ -34,17 +34,20 @@ _WORDS: tuple[tuple[type[Exception], str], ...] = (
 """The first that fits is said."""
 
 
-def connect(settings: Settings, *, retry_seconds: float | None = None) -> redis.Redis:
-    """A client for the ledger, thread-safe, that retries lost connections for about ``redis_retry_seconds``."""
+def connect(settings: Settings, *, retry_seconds: float | None = None, answer_seconds: float = 10.0) -> redis.Redis:
+    """A client for the ledger, thread-safe, that retries lost connections for about ``redis_retry_seconds``.
+
+    ``answer_seconds``: how long one try waits for the server.
+    """
     budget = settings.redis_retry_seconds if retry_seconds is None else retry_seconds
     # Waits of 0.05, 0.1, ... 1, 1, 1 s: the count that fills the budget.
     attempts = 0 if budget <= 0 else 5 + int(budget)
     # A Unix socket knows neither a slow start nor keep-alive packets.
-    tcp: dict[str, Any] = {"socket_connect_timeout": 5, "socket_keepalive": True}
+    tcp: dict[str, Any] = {"socket_connect_timeout": min(5.0, answer_seconds), "socket_keepalive": True}
     return redis.Redis.from_url(
         settings.redis,
         decode_responses=False,
-        socket_timeout=10,
+        socket_timeout=answer_seconds,
         **({} if settings.redis.startswith("unix://") else tcp),
         health_check_interval=15,
         retry=_NamingRetry(place_of(settings.redis), attempts),
@@ -53,10 +56,12 @@ def connect(settings: Settings, *, retry_seconds: float | None = None) -> redis.
     )
 
 
-def connect_broker(settings: Settings, *, retry_seconds: float | None = None) -> redis.Redis:
+def connect_broker(
+    settings: Settings, *, retry_seconds: float | None = None, answer_seconds: float = 10.0
+) -> redis.Redis:
     """The same for the Redis of Celery's queues, which may be another one."""
     there = settings.model_copy(update={"redis_url": settings.broker_url or settings.redis_url})
-    return connect(there, retry_seconds=retry_seconds)
+    return connect(there, retry_seconds=retry_seconds, answer_seconds=answer_seconds)
 
 
 def hang_up(client: redis.Redis) -> None:
@@ -67,6 +72,11 @@ def hang_up(client: redis.Redis) -> None:
     pool = client.connection_pool
     pool.disconnect(inuse_connections=False)
     pool.reset()  # forgets those in use: dropped by their call, they close
+
+
+def broker_place(settings: Settings) -> str:
+    """``place_of`` the Redis of Celery's queues."""
+    return place_of((settings.broker_url or settings.redis_url).get_secret_value())
 
 
 def place_of(url: str) -> str:
@@ -105,14 +115,17 @@ class _NamingRetry(Retry):
 
 
 @contextmanager
-def ledger_errors() -> Iterator[None]:
-    """Redis's own errors become LedgerUnavailable, which names the server without its URL and password."""
+def ledger_errors(place: str = "") -> Iterator[None]:
+    """Redis's own errors become LedgerUnavailable, which names the server without its URL and password.
+
+    ``place`` is for a client that was not made by ``connect``, whose errors do not say it.
+    """
     try:
         yield
     except AuthenticationError as exc:
-        raise LedgerUnavailable(f"{_server(exc)} refused the user name or password") from None
+        raise LedgerUnavailable(f"{_server(exc, place)} refused the user name or password") from None
     except (RedisConnectionError, RedisTimeoutError) as exc:
-        raise LedgerUnavailable(f"{_server(exc)} did not answer: {_what_happened(exc)}") from None
+        raise LedgerUnavailable(f"{_server(exc, place)} did not answer: {_what_happened(exc)}") from None
     except RedisError as exc:
         raise LedgerUnavailable(refusal(exc)) from exc
 
@@ -140,6 +153,6 @@ def refusal(exc: Exception) -> str:
     return f"Redis refused a move: {type(exc).__name__}: {str(exc)[:200]}"
 
 
-def _server(exc: Exception) -> str:
-    notes = getattr(exc, "__notes__", ())
-    return f"Redis at {notes[0]}" if notes else "Redis"
+def _server(exc: Exception, place: str) -> str:
+    named = place or next(iter(getattr(exc, "__notes__", ())), "")
+    return f"Redis at {named}" if named else "Redis"

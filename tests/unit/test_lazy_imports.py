@@ -47,7 +47,7 @@ with TransferClient(redis_url="redis://127.0.0.1:1/0", redis_retry_seconds=0) as
         try:
             call()
         except LedgerUnavailable as exc:
-            assert str(exc) == "Redis at 127.0.0.1:1 did not answer: ConnectionError", exc
+            assert str(exc) == "Redis at 127.0.0.1:1 did not answer: connection refused", exc
 """
     assert loaded_after(code) == "['redis']"
 
