@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import structlog
 from celery import Celery, bootsteps, signals
 
-from orchestrator.connection import connect
+from orchestrator.connection import connect, place_of
 from orchestrator.dispatch import Dispatcher, declared, make_app
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.ledger import Ledger
@@ -15,6 +15,7 @@ from orchestrator.queues import queues_of
 from orchestrator.settings import Settings, load_settings
 from workers.bootstrap import deps, started
 from workers.checks import check_redis
+from workers.leaving import leave_without_redis
 from workers.logs import configure_logs
 from workers.sweeper import Sweeper
 from workers.tasks import register
@@ -52,8 +53,8 @@ class SweeperStep(bootsteps.StartStopStep):
         try:
             here.fleet.beat(here.info)  # known before it takes work: submitters check profiles and pools against it
         except LedgerUnavailable as exc:
-            log.warning("heartbeat_not_sent", error=str(exc))
-        self.sweeper = Sweeper(ledger, Dispatcher(parent.app), here.process)
+            here.keeper.outages.failed("heartbeat_not_sent", place_of(settings.redis), exc)
+        self.sweeper = Sweeper(ledger, Dispatcher(parent.app), here.process, outages=here.keeper.outages)
         self.sweeper.start()
         log.info("worker_started", process=here.process, host=settings.host, pools=list(here.info.pools))
 
@@ -65,6 +66,7 @@ class SweeperStep(bootsteps.StartStopStep):
 @signals.worker_shutting_down.connect(weak=False)
 def _drain(**_kwargs: Any) -> None:
     """Warm shutdown: every part in flight is handed back at its next buffer, so nobody waits for a lease to end."""
+    leave_without_redis(load_settings())
     here = started()
     if here:
         here.keeper.drain()

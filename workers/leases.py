@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from orchestrator.connection import ledger_errors, place_of
 from orchestrator.errors import LedgerUnavailable, RuntimeFailed
 from orchestrator.ledger import Ledger, Renewal
 from orchestrator.records import Lease
 from providers.errors import StopRequested
 from providers.interrupts import Interrupt, interruptible
+from workers.outage import Outages
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +99,9 @@ class LeaseKeeper:
         """
         settings = ledger.settings
         self._ledger = ledger
+        self._server = place_of(settings.redis)
+        self.outages = Outages()
+        """What this process says of a Redis that is away, shared by all its threads."""
         self.process = process
         self._beat = beat
         self._slots = slots
@@ -195,23 +200,31 @@ class LeaseKeeper:
         while not self._end.wait(self._every):
             try:
                 self.renew_once()
+                if self._beat:  # else nothing may have been asked
+                    self.outages.back(self._server)
             except LedgerUnavailable as exc:
-                log.warning("leases_not_renewed", error=str(exc))
+                self.outages.failed("leases_not_renewed", self._server, exc)
             except Exception:
                 log.exception("renewal_failed")
 
     def _listen_loop(self) -> None:
         while not self._end.is_set():
             try:
-                with self._ledger.redis.pubsub(ignore_subscribe_messages=True) as channel:
-                    channel.subscribe("hl:stop")
-                    while not self._end.is_set():
-                        message = channel.get_message(timeout=1.0)
-                        if message:
-                            self._heard(message["data"].decode())
+                with ledger_errors():
+                    self._listen()
+            except LedgerUnavailable as exc:
+                self.outages.failed("stop_channel_lost", self._server, exc)
             except Exception as exc:  # a lost stop costs one renewal, a dead listener every stop
-                log.warning("stop_channel_lost", error=type(exc).__name__)
-                self._end.wait(0.5)
+                self.outages.seldom("stop_channel_lost", error=type(exc).__name__)
+            self._end.wait(0.5)
+
+    def _listen(self) -> None:
+        with self._ledger.redis.pubsub(ignore_subscribe_messages=True) as channel:
+            channel.subscribe("hl:stop")
+            while not self._end.is_set():
+                message = channel.get_message(timeout=1.0)
+                if message:
+                    self._heard(message["data"].decode())
 
     def _heard(self, text: str) -> None:
         transfer_id, state, epoch = text.split(" ")

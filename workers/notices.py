@@ -9,10 +9,12 @@ import structlog
 from celery import Celery
 from kombu import Exchange, Queue
 
+from orchestrator.connection import place_of
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.ledger import Ledger
 from orchestrator.notices import Notice, Outbox
 from orchestrator.settings import Settings
+from workers.outage import Outages
 
 log = structlog.get_logger(__name__)
 
@@ -23,8 +25,11 @@ _CONNECT_SECONDS, _ANSWER_SECONDS = 4, 5
 class Courier:
     """A thread in every worker process. It sleeps until the bell of the outbox rings, or the sweeper rings again."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, outages: Outages | None = None) -> None:
+        """``outages`` are the process's, for what is said of a Redis that is away."""
         self._outbox = Outbox(ledger)
+        self._outages = outages or Outages()
+        self._server = place_of(ledger.settings.redis)
         self._app = application(ledger.settings)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="haulage-notices", daemon=True)
@@ -85,8 +90,9 @@ class Courier:
             try:
                 self.deliver()
                 self._outbox.wait(_WAIT_SECONDS)
+                self._outages.back(self._server)
             except LedgerUnavailable as exc:
-                log.warning("notices_wait", error=str(exc))
+                self._outages.failed("notices_wait", self._server, exc)
                 self._end.wait(_WAIT_SECONDS)
             except Exception:
                 log.exception("notices_failed")

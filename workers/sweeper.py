@@ -6,12 +6,14 @@ import threading
 
 import structlog
 
+from orchestrator.connection import place_of
 from orchestrator.dispatch import Dispatcher
 from orchestrator.errors import LedgerUnavailable
 from orchestrator.fleet import Fleet, serves
 from orchestrator.ledger import Ledger, Message
 from orchestrator.queues import queues_of_host
 from workers.notices import Courier
+from workers.outage import Outages
 
 log = structlog.get_logger(__name__)
 
@@ -25,12 +27,15 @@ class Sweeper:
     With it runs the courier, who tells applications that their transfers have ended.
     """
 
-    def __init__(self, ledger: Ledger, dispatcher: Dispatcher, process: str) -> None:
+    def __init__(self, ledger: Ledger, dispatcher: Dispatcher, process: str, *, outages: Outages | None = None) -> None:
+        """``outages`` are the process's, for what is said of a Redis that is away."""
         self._ledger = ledger
         self._dispatcher = dispatcher
         self._fleet = Fleet(ledger)
         self._process = process
-        self._courier = Courier(ledger)
+        self._outages = outages or Outages()
+        self._server = place_of(ledger.settings.redis)
+        self._courier = Courier(ledger, self._outages)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="haulage-sweeper", daemon=True)
 
@@ -83,7 +88,8 @@ class Sweeper:
                 rounds += 1
                 if rounds % _TIDY_EVERY == 0:
                     self.tidy()
+                self._outages.back(self._server)
             except LedgerUnavailable as exc:
-                log.warning("sweep_skipped", error=str(exc))
+                self._outages.failed("sweep_skipped", self._server, exc)
             except Exception:
                 log.exception("sweep_failed")

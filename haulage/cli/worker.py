@@ -14,6 +14,8 @@ from haulage.cli.output import errors_as_sentences
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
+_ANSWER_SECONDS = 2.0
+
 
 @click.command()
 @click.option("--pools", help="Comma-separated pools to serve. Default: HAULAGE_POOLS (control,data,express).")
@@ -52,9 +54,24 @@ def worker(pools: str | None, processes: int | None, threads: int, grace: float,
     served = tuple(each.strip() for each in pools.split(",") if each.strip()) if pools else tuple(settings.pools)
     roles = plan_roles(served, processes or os.cpu_count() or 1, threads)
     click.echo(f"serving pools {', '.join(served)} on redis {_redis_host(settings)}", err=True)
+    _say_if_away(settings)
     with metrics_served(settings, metrics_port):
         code = Supervisor(roles, grace_seconds=grace).run()
     sys.exit(code)
+
+
+def _say_if_away(settings: Settings) -> None:
+    """At once: the processes retry for a while before they complain, and then in their logs."""
+    from orchestrator.connection import connect, connect_broker, ledger_errors
+    from orchestrator.errors import LedgerUnavailable
+
+    makers = (connect, connect_broker) if settings.broker_url else (connect,)
+    for make in makers:
+        try:
+            with make(settings, retry_seconds=0, answer_seconds=_ANSWER_SECONDS) as client, ledger_errors():
+                client.ping()
+        except LedgerUnavailable as exc:
+            click.echo(f"{exc}; waiting for it", err=True)
 
 
 def _refuse_without_redis(settings: Settings) -> None:
