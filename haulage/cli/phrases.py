@@ -29,6 +29,8 @@ _WAITS = {
 _PREFIX = re.compile(r"^((GET|HEAD|PUT|POST)\b[ :]*)?(\w+(Error|Exception): (?=\S))?")
 _URL = re.compile(r"\S*?\w+://\S+")
 _OF_URL = re.compile(r"( of)? *\S*?\w+://\S+?(?=:?(\s|$))")
+_NO_CREDENTIALS = "Unable to locate credentials"
+"""As the SDK of S3 says it."""
 _LOST = "whoever moved it died or lost touch"
 
 
@@ -48,7 +50,8 @@ def phrase(
         case State.PREPARING:
             return _again("looking at the source", fault, details)
         case State.WAITING:
-            return "waiting: " + _waiting(transfer) + _next_try(details)
+            missing = _credentials(transfer) if embedded else ""  # of a fleet, only who runs its workers can set them
+            return (missing or "waiting: " + _waiting(transfer)) + _next_try(details)
         case State.RUNNING if fault:
             part = f" part {fault['part']}" if fault.get("part") else ""
             return f"retrying{part}: {short_message(fault)}"
@@ -84,6 +87,20 @@ def _waiting(transfer: Transfer) -> str:
     text = _WAITS.get(transfer.reason, transfer.reason or "something must be mended").format(where=where)
     message = short_message(transfer.error)
     return text if transfer.reason == "throttled" or not transfer.error else f"{text} ({message})"
+
+
+def _credentials(transfer: Transfer) -> str:
+    """What to set where a storage has no credentials at all; first what fits into a narrow line."""
+    message = str(transfer.error.get("message", ""))
+    if _NO_CREDENTIALS not in message:
+        return ""
+    named = _URL.search(message)
+    about_source = transfer.source.startswith("s3:") and not transfer.destination.startswith("s3:")
+    is_source = named[0].rstrip(":") == transfer.source if named else about_source
+    end, scheme = ("source", transfer.source) if is_source else ("destination", transfer.destination)
+    scheme = scheme.partition(":")[0]
+    names = f"HAULAGE_PROFILE_{scheme.upper()}__ACCESS_KEY and __SECRET_KEY"
+    return f"no credentials for {scheme}: set --{end}-profile or {names}, then run it again"
 
 
 def _completing(transfer: Transfer, details: Details, fault: Mapping[str, Any] | None) -> str:
