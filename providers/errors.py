@@ -2,7 +2,8 @@
 
 ProviderError
 ├── TransportError            106  the network failed: connect, TLS, reset, time-out, cut body (retried)
-│   └── Stalled               106  bytes stopped flowing, or flow too slowly (retried)
+│   ├── Stalled               106  bytes stopped flowing, or flow too slowly (retried)
+│   └── CertificateRefused    106  the other side's certificate is not to be trusted: trying again does not help
 ├── ResponseStatusError       109  an answer with a status nobody can act on (an unknown 4xx is final)
 │   ├── Throttled             109  408, 425, 429, 503 SlowDown (retried, honours Retry-After)
 │   ├── ServerFault           109  5xx (retried)
@@ -69,6 +70,14 @@ class Stalled(TransportError):
     """No bytes, or fewer than the minimum rate, for too long."""
 
     code = "stalled"
+
+
+class CertificateRefused(TransportError):
+    """Nobody trusted signed it, it is for another name, or it ran out. Nothing was sent."""
+
+    code = "certificate_refused"
+    retryable = False
+    sent = False
 
 
 class ResponseStatusError(ProviderError):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import requests.exceptions as rq
 import urllib3.exceptions as u3
 
-from providers.errors import InvalidValue, Stalled, TransportError
+from providers.errors import CertificateRefused, InvalidValue, Stalled, TransportError
 from providers.schemes import redact
 
 _BAD_INPUT = (
@@ -36,6 +36,10 @@ def transport_errors(url: str, *, in_body: bool = False) -> Iterator[None]:
     except _BAD_INPUT as exc:
         raise InvalidValue("request", redact(url), f"a valid URL and valid headers ({type(exc).__name__})") from None
     except _FAULTS as exc:
+        for each in _causes(exc):
+            if isinstance(each, ssl.SSLCertVerificationError):
+                why = getattr(each, "verify_message", "")
+                raise CertificateRefused(f"{redact(url)}: certificate refused: {why}") from None
         kind = Stalled if in_body and _timed_out(exc) else TransportError
         fault = kind(f"{redact(url)}: {_reason(exc)}")
         if any(isinstance(each, u3.NewConnectionError | u3.ConnectTimeoutError) for each in _causes(exc)):
@@ -58,10 +62,6 @@ def _timed_out(exc: BaseException) -> bool:
 
 def _reason(exc: BaseException) -> str:
     """One phrase that cannot hold a URL: class names, and the system's words for its own errors."""
-    innermost = exc
-    for each in _causes(exc):
-        if isinstance(each, ssl.SSLCertVerificationError):
-            return f"certificate refused: {getattr(each, 'verify_message', '')}"
-        innermost = each
+    *_, innermost = _causes(exc)
     words = innermost.strerror if isinstance(innermost, OSError) and innermost.errno else None
     return f"{type(innermost).__name__}: {words}" if words else type(innermost).__name__

@@ -21,6 +21,7 @@ ADVICE = {
     "ProviderError": "Look at the text; this code names no cause.",
     "TransportError": "Nothing at first: it is retried. If it fails in the end, `retry` once the other side is back.",
     "Stalled": "As `transport`; look at `HAULAGE_STALL_SECONDS` where a link is that slow.",
+    "CertificateRefused": "Give its authority to the profile (`ca_file`), or mend the name or the clock.",
     "ResponseStatusError": "Look at the status in the text: the server refuses this request.",
     "Throttled": "Nothing: it waits as long as the server asks. Fewer parts in flight ask for less.",
     "ServerFault": "Nothing at first: it is retried. If it fails in the end, `retry` later.",

@@ -42,6 +42,7 @@ HINTS = {
     "throttled": "haulage retry ID later, or use a smaller --parts-in-flight; stored parts are kept",
     "transfer_ended": "run the same command again: it makes a new transfer",
     "transfer_not_found": "haulage ls lists the transfers that are known",
+    "certificate_refused": "give its authority to the profile: HAULAGE_PROFILE_NAME__CA_FILE=/path/ca.pem",
     "transport": "haulage retry ID once the other side is back; stored parts are kept",
     "upload_not_found": "haulage retry ID; the store forgot the upload, so it is begun anew",
     "wait_timeout": "haulage wait ID again; the transfer goes on",

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from providers.base import Body, ByteRange, Options, Profile, Services, Validator
-from providers.errors import ProviderUnavailable, ResponseStatusError, TransportError
+from providers.errors import CertificateRefused, ProviderUnavailable, ResponseStatusError, TransportError
 from providers.http import HttpSource
 from providers.schemes import parse
 from providers.transport import Transport, TransportConfig, transport_for
@@ -70,13 +70,13 @@ def exhaust(body: Body) -> bytes:
 
 
 def test_a_certificate_nobody_signed_is_refused(secure: RangeServer) -> None:
-    with pytest.raises(TransportError, match="certificate refused"):
+    with pytest.raises(CertificateRefused, match="certificate refused"):
         body_of(secure)
 
 
 def test_a_certificate_for_another_name_is_refused(authority: CertificateAuthority) -> None:
     elsewhere = authority.issue("elsewhere", hosts=("elsewhere.invalid",))
-    with RangeServer(tls=serving(elsewhere)) as server, pytest.raises(TransportError, match="certificate refused"):
+    with RangeServer(tls=serving(elsewhere)) as server, pytest.raises(CertificateRefused, match="certificate refused"):
         body_of(server, ca_file=str(authority.certificate))
 
 

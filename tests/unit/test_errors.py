@@ -18,7 +18,7 @@ NUMBERS = {
     103: {"DuplicateTransfer"},
     104: {"SubmitFailed"},
     105: {"IoFailed", "LocalBusy", "DestinationExists"},
-    106: {"TransportError", "Stalled"},
+    106: {"TransportError", "Stalled", "CertificateRefused"},
     107: {"ClientClosed"},
     108: {"TransferNotFound", "TransferEnded"},
     109: {
