@@ -1,4 +1,4 @@
-"""Turns screens of a terminal into one SVG that plays by itself, and shows its last frame where nothing may move."""
+"""Turns screens of a terminal into one SVG that plays by itself, and shows its end where nothing may or can move."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from itertools import groupby
 from typing import Any
 
 _CELL_WIDTH, _LINE_HEIGHT, _MARGIN, _BAR = 8.4, 18, 12, 26
-_LONGEST_SECONDS = 2.0
+_LONGEST_SECONDS = 1.0
+_SPEED = 2.0
+"""The film runs this much faster than the terminal did."""
 _INK, _PAPER = "#d6deeb", "#10141c"
 _COLORS = {
     "black": "#5c6370",
@@ -39,7 +41,8 @@ class Film:
         self._frames: list[_Frame] = []
 
     def add(self, screen: Any, seconds: float) -> None:
-        """What a pyte screen shows now, for so long."""
+        """What a pyte screen shows now, for so long in the terminal."""
+        seconds /= _SPEED
         lines = tuple(_line(screen, row) for row in range(screen.lines))
         if self._frames and self._frames[-1].lines == lines:
             self._frames[-1].seconds = min(_LONGEST_SECONDS, self._frames[-1].seconds + seconds)
@@ -47,14 +50,18 @@ class Film:
             self._frames.append(_Frame(lines, seconds))
 
     def hold(self, seconds: float) -> None:
-        """Show the last frame for so long, before the film begins again."""
+        """Show the last frame for so long in the film."""
         self._frames[-1].seconds = seconds
 
     def svg(self) -> str:
-        """Frames stand side by side in a strip that moves in steps; equal lines are kept once."""
+        """Frames stand side by side in a strip that moves in steps; equal lines are kept once.
+
+        The end comes first: it is what a preview shows, and a film that begins again goes on from it.
+        """
+        frames = [*self._frames[-1:], *self._frames[:-1]]
         known: dict[str, str] = {}
         groups = []
-        for number, frame in enumerate(self._frames):
+        for number, frame in enumerate(frames):
             uses = []
             for row, line in enumerate(frame.lines):
                 if line:
@@ -70,19 +77,18 @@ class Film:
             ink=_INK,
             top=_BAR,
             margin=_MARGIN,
-            keyframes=self._keyframes(),
-            seconds=f"{sum(frame.seconds for frame in self._frames):.2f}",
-            last=f"{-(len(self._frames) - 1) * self._width:g}",
+            keyframes=self._keyframes(frames),
+            seconds=f"{sum(frame.seconds for frame in frames):.2f}",
             lines=lines,
             frames="".join(groups),
         )
 
-    def _keyframes(self) -> str:
-        total, at, steps = sum(frame.seconds for frame in self._frames), 0.0, []
-        for number, frame in enumerate(self._frames):
+    def _keyframes(self, frames: list[_Frame]) -> str:
+        total, at, steps = sum(frame.seconds for frame in frames), 0.0, []
+        for number, frame in enumerate(frames):
             steps.append(f"{at / total:.3%}{{transform:translateX({-number * self._width:g}px)}}")
             at += frame.seconds
-        steps.append(f"100%{{transform:translateX({-(len(self._frames) - 1) * self._width:g}px)}}")
+        steps.append(f"100%{{transform:translateX({-(len(frames) - 1) * self._width:g}px)}}")
         return "".join(steps)
 
 
@@ -115,7 +121,7 @@ _SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"
 text {{ font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: {ink}; }}
 #film {{ animation: play {seconds}s steps(1, end) infinite; }}
 @keyframes play {{ {keyframes} }}
-@media (prefers-reduced-motion: reduce) {{ #film {{ animation: none; transform: translateX({last}px); }} }}
+@media (prefers-reduced-motion: reduce) {{ #film {{ animation: none; }} }}
 </style>
 <defs>{lines}</defs>
 <rect width="{width}" height="{height}" rx="8" fill="{paper}"/>
