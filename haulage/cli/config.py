@@ -12,9 +12,12 @@ from haulage.doctor.origins import Setting, origins, unknown_names
 from orchestrator.settings import load_settings
 
 
-@click.group()
-def config() -> None:
-    """Show the settings and where they come from."""
+@click.group(invoke_without_command=True)
+@click.pass_context
+def config(ctx: click.Context) -> None:
+    """Show the settings and where they come from. Alone it is `config show`."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(show)
 
 
 @config.command()

@@ -32,7 +32,7 @@ HINTS = {
     "queue_full": "wait until some transfers have ended, or raise HAULAGE_QUEUE_CAPACITY",
     "response_parse": "look whether the endpoint is the service you mean, or a proxy in front of it",
     "response_status": "look at the URL; the status is the server's own answer",
-    "runtime_failed": "read the log file that the message names, or use a Redis: HAULAGE_REDIS_URL",
+    "runtime_failed": "read the log file that the message names, or use a Redis: HAULAGE_REDIS_URL",  # see hint_for
     "server_fault": "haulage retry ID once the server is well; stored parts are kept",
     "signer_reply_refused": "look at what the signer of the plan answers; stored parts are kept, then haulage retry ID",
     "signer_unavailable": "start the signer of the plan; the transfer goes on by itself",
@@ -60,3 +60,24 @@ NO_HINT = frozenset(
     }
 )
 """Codes that need none, each for a reason."""
+
+INSTEAD = {
+    "copy": "try haulage cp SOURCE DESTINATION",
+    "download": "try haulage cp SOURCE DESTINATION",
+    "upload": "try haulage cp SOURCE DESTINATION",
+    "help": "try haulage --help, or haulage COMMAND --help",
+    "list": "try haulage ls",
+    "status": "try haulage ls, or haulage show ID",
+    "version": "try haulage --version",
+    "mv": "moving comes with a later version; haulage cp copies one object",
+    "move": "moving comes with a later version; haulage cp copies one object",
+    "sync": "folders come with a later version; haulage cp copies one object",
+}
+"""What people type who know other programs, and what to try."""
+
+
+def hint_for(code: str, message: str) -> str:
+    """What to try after this error; empty where its message says it all."""
+    if code == "runtime_failed" and ".log" not in message:
+        return ""  # it names what to mend
+    return HINTS.get(code, "")

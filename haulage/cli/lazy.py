@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from haulage.cli.hints import INSTEAD
+
 Section = Mapping[str, tuple[str, str]]
 """Command name -> ("module:attribute", one line for ``haulage --help``)."""
 
@@ -29,6 +31,16 @@ class LazyGroup(click.Group):
         module, _, attribute = self._targets[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as exc:
+            if (hint := INSTEAD.get(args[0])) is None:
+                raise
+            raise click.UsageError(f"{exc.message.rstrip('.')}: {hint}", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, self._targets))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from haulage.cli.hints import HINTS
+from haulage.cli.hints import hint_for
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -135,7 +135,7 @@ def say_error(exc: BaseException) -> str:
     else:
         code, text = "internal_error", f"{type(exc).__name__}: {exc}".partition("\n")[0]
     click.echo(f"{code}: {printable(text)}", err=True)
-    if hint := HINTS.get(code):
+    if hint := hint_for(code, text):
         named = getattr(exc, "transfer_id", "ID")
         advice = re.sub(r"\bID\b", named, hint)
         click.echo(f"try: {advice}", err=True)

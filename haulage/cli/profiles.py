@@ -22,9 +22,12 @@ from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings, load_settings
 
 
-@click.group()
-def profiles() -> None:
-    """List profiles, and try one. Values are never shown."""
+@click.group(invoke_without_command=True)
+@click.pass_context
+def profiles(ctx: click.Context) -> None:
+    """List profiles, and try one. Values are never shown. Alone it is `profiles ls`."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(ls)
 
 
 @profiles.command()

@@ -47,8 +47,12 @@ def worker(pools: str | None, processes: int | None, threads: int, grace: float,
         from workers.metrics_server import metrics_served
         from workers.session_factory import session_factory
         from workers.supervisor import Supervisor, plan_roles
-    except ImportError as exc:
-        raise click.ClickException(f"worker: {exc.name} is not installed; try: pip install 'haulage[worker]'") from None
+    except ModuleNotFoundError as exc:
+        from haulage.doctor.machine import extra_of
+
+        if (extra := extra_of(exc.name)) is None:
+            raise
+        raise click.ClickException(f"worker: {exc.name} is not installed; try: pip install 'haulage[{extra}]'") from exc
     configure_logs(settings.log_level, _log_format(settings))
     session_factory(settings)  # a bad one is named here, and not by each process for itself
     served = tuple(each.strip() for each in pools.split(",") if each.strip()) if pools else tuple(settings.pools)

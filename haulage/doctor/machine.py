@@ -57,6 +57,14 @@ def disk_space(name: str, folder: Path) -> Check:
     return warn(name, text, advice) if free < _SPACE_WARN_BYTES else ok(name, text)
 
 
+def extra_of(module: str | None) -> str | None:
+    """The extra that brings this module; None for one that belongs to none: to miss it has another cause."""
+    top = (module or "").partition(".")[0]
+    return next(
+        (name for name, modules in _EXTRAS.items() if top in {each.partition(".")[0] for each in modules}), None
+    )
+
+
 def extras(*, wanted: Iterable[str] = (), installed: Callable[[str], bool] | None = None) -> Check:
     """Which extras are there. ``wanted`` are those that the settings of this machine need."""
     has = installed or _installed

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import orchestrator.errors
 import providers.errors
 from haulage.cli import main
-from haulage.cli.hints import HINTS, NO_HINT
+from haulage.cli.hints import HINTS, NO_HINT, hint_for
 from haulage.cli.output import errors_as_sentences
 from tests.e2e.cli_terminal import HAULAGE, Terminal
 from tests.e2e.fleet import CHECKOUT, Fleet, eventually
@@ -87,6 +87,69 @@ def test_a_worker_without_a_redis_is_wrong_usage() -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "HAULAGE_REDIS_URL" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("raises", "says"),
+    [
+        (
+            "ModuleNotFoundError('no module', name='urllib3.util')",
+            "Error: worker: urllib3.util is not installed; try: ",
+        ),
+        (
+            "ModuleNotFoundError('no module named nowhere', name='nowhere')",
+            "ModuleNotFoundError: no module named nowhere",
+        ),
+        ("ImportError('libz.so: wrong architecture', name='awscrt')", "ImportError: libz.so: wrong architecture"),
+    ],
+    ids=["of the extra", "of no extra", "there but broken"],
+)
+def test_only_a_missing_module_of_an_extra_is_called_not_installed(tmp_path: Path, raises: str, says: str) -> None:
+    (tmp_path / "structlog.py").write_text(f"raise {raises}")  # what the worker imports first
+
+    done = command("worker", HAULAGE_REDIS_URL="redis://127.0.0.1:1/0", PYTHONPATH=str(tmp_path))
+
+    assert done.returncode == 1
+    assert says in done.stderr.splitlines()[0]
+    assert ("pip install 'haulage[worker]'" in done.stderr) is ("urllib3" in raises)
+
+
+def test_a_log_is_only_to_be_read_where_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir(mode=0o755)
+
+    done = command("ls", HAULAGE_ENGINE_FOLDER=str(tmp_path / "open"))
+
+    assert done.returncode == 1
+    assert f"chmod 700 {tmp_path / 'open'}" in done.stderr
+    assert "log file" not in done.stderr
+    assert "log file" in hint_for("runtime_failed", "it did not start; its log is /there/engine.log")
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (("copy", "/a", "/b"), "haulage cp"),
+        (("sync",), "later version"),
+        (("mv", "/a", "/b"), "later version"),
+        (("version",), "haulage --version"),
+        (("help",), "haulage --help"),
+    ],
+)
+def test_names_of_other_programs_commands_get_a_hint(argv: tuple[str, ...], hint: str) -> None:
+    done = CliRunner().invoke(main, argv, prog_name="haulage")
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"No such command '{argv[0]}': " in done.stderr
+    assert hint in done.stderr
+
+
+@pytest.mark.parametrize(("bare", "whole"), [("config", "show"), ("profiles", "ls")])
+def test_a_bare_group_does_what_is_meant_most_often(bare: str, whole: str) -> None:
+    env = {"HAULAGE_REDIS_URL": None, "HAULAGE_PROFILE_MINE__ACCESS_KEY": "k"}
+    alone, said = (CliRunner(env=env).invoke(main, argv, prog_name="haulage") for argv in ([bare], [bare, whole]))
+
+    assert (alone.exit_code, alone.stdout) == (0, said.stdout)
+    assert alone.stdout
 
 
 @pytest.mark.parametrize("argv", [("watch",), ("watch", "--state", "running")], ids=" ".join)
