@@ -147,7 +147,7 @@ class LoggingProxy:
                 found.setdefault(number, []).append(each.sent_bytes)
         return found
 
-    def wait_for(self, condition: Callable[[LoggingProxy], bool], *, seconds: float = 10.0) -> None:
+    def wait_for(self, condition: Callable[[LoggingProxy], bool], *, seconds: float = 60.0) -> None:
         """Wait until ``condition(proxy)`` holds; it is asked again whenever bytes pass. Raises TimeoutError."""
         with self._changed:
             if not self._changed.wait_for(lambda: condition(self), seconds):

@@ -37,8 +37,11 @@ class ServerFailed(Exception):
     """A server ended or did not get ready; the message ends with the last lines of its log."""
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, deadline_seconds: float = 10.0) -> None:
-    """Return once ``condition`` is true. Raises TimeoutError, which says ``what`` did not come."""
+def wait_until(condition: Callable[[], bool], what: str, *, deadline_seconds: float = 60.0) -> None:
+    """Return once ``condition`` is true. Raises TimeoutError, which says ``what`` did not come.
+
+    The deadline is for what never comes: a machine that runs other tests too may be slow.
+    """
     deadline = time.monotonic() + deadline_seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -119,7 +122,7 @@ class ServerProcess:
         ready: Callable[[], bool],
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        deadline_seconds: float = 20.0,
+        deadline_seconds: float = 60.0,
     ) -> None:
         self._argv = [str(word) for word in argv]
         self._log = log

@@ -120,6 +120,10 @@ class Fault:
     answer_before_body: bool = False
     """For PUT: answer without reading the body."""
 
+    def let_go(self) -> None:
+        """Strike no more, and let what drips now go on as fast as it can."""
+        self.times, self.drip_seconds = 0, None
+
 
 @dataclass
 class Request:

@@ -314,12 +314,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(fault.surplus)
 
     def _write(self, piece: bytes, fault: Fault) -> None:
-        step = 1 if fault.drip_seconds else len(piece)
-        if self.owner.throttle:
-            step = max(1, min(step, self.owner.throttle // 20))
-        view = memoryview(piece)
-        for at in range(0, len(piece), step):
-            data = view[at : at + step]
+        left = memoryview(piece)
+        while left:  # asked anew each time: a test may end the drip or the throttle
+            step = 1 if fault.drip_seconds else len(left)
+            if self.owner.throttle:
+                step = max(1, min(step, self.owner.throttle // 20))
+            data, left = left[:step], left[step:]
             if fault.chunked:
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(data), bytes(data)))
             else:
