@@ -70,7 +70,8 @@ class WorkerProcess(ServerProcess):
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Log entries with this event name, such as ``part_stored``."""
-        lines = self.log_file.read_text("utf-8", "replace").splitlines()
+        whole, _, _ = self.log_file.read_text("utf-8", "replace").rpartition("\n")  # the last may be half written
+        lines = whole.splitlines()
         entries = [json.loads(line) for line in lines if line.startswith("{")]
         return [each for each in entries if each.get("event") == name]
 

@@ -14,7 +14,7 @@ from tests.e2e.cli_terminal import CTRL_C, HAULAGE, Terminal
 from tests.e2e.engine_world import EngineWorld, engine_world
 from tests.e2e.fleet import CHECKOUT
 from tests.e2e.shared import MIB, sha256
-from tests.servers.range_server import Pattern, RangeServer
+from tests.servers.range_server import Fault, Pattern, RangeServer
 
 SIZE = 24 * MIB
 IN_FLIGHT = 4
@@ -32,6 +32,11 @@ def world(tmp_path: Path) -> Iterator[EngineWorld]:
 def web() -> Iterator[RangeServer]:
     with RangeServer(throttle=MIB) as server:
         yield server
+
+
+def held_url(web: RangeServer) -> tuple[str, Fault]:
+    """About a third comes at once, and the rest by the byte until the fault is told to ``let_go``."""
+    return web.serve("/big.bin", BIG), web.fault("/big.bin", method="GET", after=9, drip_seconds=0.02)
 
 
 def sent(web: RangeServer) -> int:
@@ -65,12 +70,13 @@ def stored(text: str) -> float:
 def test_a_copy_killed_together_with_its_engine_goes_on_when_it_is_run_again(
     world: EngineWorld, web: RangeServer, tmp_path: Path
 ) -> None:
-    url = web.serve("/big.bin", BIG)
+    url, held = held_url(web)
     with copying(world, url, tmp_path) as terminal:
-        terminal.wait_for(lambda text: stored(text) >= 8, "a third is stored")
+        terminal.wait_for(lambda text: stored(text) >= 7, "what comes at once is stored")
         terminal.process.kill()
         world.kill_all()
     before = sent(web)
+    held.let_go()
 
     with copying(world, url, tmp_path) as terminal:
         assert terminal.wait_end() == 0, terminal.text
@@ -84,14 +90,15 @@ def test_a_copy_killed_together_with_its_engine_goes_on_when_it_is_run_again(
 def test_ctrl_c_on_the_engine_pauses_and_resume_finishes_in_the_background(
     world: EngineWorld, web: RangeServer, tmp_path: Path
 ) -> None:
-    with copying(world, web.serve("/big.bin", BIG), tmp_path) as terminal:
+    url, held = held_url(web)
+    with copying(world, url, tmp_path) as terminal:
         terminal.wait_for(lambda text: stored(text) >= 2, "something is stored")
         terminal.send(CTRL_C)
         assert terminal.wait_end() == 1
     (row,) = [json.loads(line) for line in run(world, "ls", "--json").splitlines()]
     assert row["state"] == "paused"
 
-    web.throttle = None
+    held.let_go()
     assert run(world, "resume", row["transfer_id"]) == f"{row['transfer_id']} queued"
     run(world, "wait", row["transfer_id"])
 

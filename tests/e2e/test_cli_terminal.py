@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.cli_terminal import CTRL_C, Terminal
 from tests.e2e.fleet import Fleet, eventually
 from tests.e2e.shared import MIB, Site, sha256
-from tests.servers.range_server import Pattern, RangeServer
+from tests.servers.range_server import Fault, Pattern, RangeServer
 
 pytest_plugins = ["tests.e2e.calm"]
 
@@ -22,10 +22,15 @@ PARTS = ("--part-size", "1MiB", "--parts-in-flight", "4")
 PERCENT = re.compile(r"(\d+)%")
 
 
-def slow_url(site: Site, *, bytes_per_second: int = 1 * MIB) -> str:
-    """24 MiB that take 6 s with four parts at once."""
+def slow_url(site: Site, *, bytes_per_second: int) -> str:
+    """24 MiB: at 1 MiB/s they take 6 s with four parts at once, so have a test end the throttle."""
     site.web.throttle = bytes_per_second
     return site.web.serve("/big.bin", BIG)
+
+
+def held_url(web: RangeServer) -> tuple[str, Fault]:
+    """24 MiB of which about a third come at once, and the rest by the byte until the fault is told to ``let_go``."""
+    return web.serve("/big.bin", BIG), web.fault("/big.bin", method="GET", after=9, drip_seconds=0.02)
 
 
 def copying(
@@ -45,14 +50,18 @@ def newest(site: Site) -> str:
 
 
 def test_cp_moves_a_bar_and_leaves_one_line(site: Site) -> None:
-    with copying(site, slow_url(site), ".", *PARTS) as terminal:
+    def has_stored(text: str) -> bool:
+        return re.search(r"MiB of 24\.0 MiB stored · .*parts \d+/24", text) is not None
+
+    with copying(site, slow_url(site, bytes_per_second=MIB // 4), ".", *PARTS) as terminal:
         first = percent_of(terminal.wait_for(lambda text: 0 < percent_of(text) < 90, "a bar"))
-        later = terminal.wait_for(lambda text: percent_of(text) > first and "/s " in text, "a bar that moved")
+        later = terminal.wait_for(lambda text: percent_of(text) > first and has_stored(text), "a bar that moved")
+        site.web.throttle = None
         code = terminal.wait_end()
 
     assert re.search(r"━|╍", later)
     assert "big.bin" in later
-    assert re.search(r"MiB of 24\.0 MiB stored · .*parts \d+/24", later)
+    assert "/s " in later
     assert code == 0
     assert [each for each in terminal.lines if each] == terminal.lines_with("copied 24.0 MiB in ")
     assert sha256(site.folder / "big.bin") == BIG.sha256()
@@ -60,7 +69,7 @@ def test_cp_moves_a_bar_and_leaves_one_line(site: Site) -> None:
 
 
 def test_ctrl_c_pauses_and_the_same_command_goes_on_where_it_stopped(site: Site) -> None:
-    url = slow_url(site)
+    url, held = held_url(site.web)
     with copying(site, url, "copy.bin", *PARTS) as terminal:
         terminal.wait_for(lambda text: percent_of(text) >= 25, "a quarter")
         terminal.send(CTRL_C)
@@ -75,7 +84,7 @@ def test_ctrl_c_pauses_and_the_same_command_goes_on_where_it_stopped(site: Site)
     assert terminal.lines_with(f"or: haulage resume {transfer_id}")
     assert 0 < paused.progress.durable_bytes < SIZE
 
-    site.web.throttle = None
+    held.let_go()
     with copying(site, url, "copy.bin", *PARTS) as terminal:
         assert terminal.wait_end() == 0
 
@@ -181,7 +190,7 @@ def test_without_a_worker_the_bar_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_resizing_keeps_one_bar_that_fits(site: Site, columns: int) -> None:
-    with copying(site, slow_url(site, bytes_per_second=MIB // 2), "r.bin", *PARTS, columns=100) as terminal:
+    with copying(site, held_url(site.web)[0], "r.bin", *PARTS, columns=100) as terminal:
         terminal.wait_for(lambda text: percent_of(text) > 0, "a bar")
         before = len(terminal.raw)
         terminal.resize(columns)
@@ -306,10 +315,10 @@ def test_a_ledger_that_goes_away_for_a_while_ends_nothing(tmp_path: Path, web: R
 
 def test_a_terminal_of_ascii_gets_ascii(site: Site) -> None:
     named = site.file(b"x", "caf\u00e9.bin")
-    with copying(
-        site, slow_url(site, bytes_per_second=2 * MIB), "a.bin", *PARTS, env={"ENCODING": "ascii"}
-    ) as terminal:
+    url, held = held_url(site.web)
+    with copying(site, url, "a.bin", *PARTS, env={"ENCODING": "ascii"}) as terminal:
         terminal.wait_for("####")
+        held.let_go()
         assert terminal.wait_end() == 0
     site.run(named, site.folder / "accent", reference="ascii")
     with copying(site, "--reference", "ascii", verb="ls", columns=50, env={"ENCODING": "ascii"}) as listed:

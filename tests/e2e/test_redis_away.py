@@ -34,8 +34,8 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 
 
 def lines(worker: WorkerProcess) -> list[dict[str, Any]]:
-    said = worker.log_file.read_text("utf-8", "replace").splitlines()
-    return [json.loads(line) for line in said if line.startswith("{")]
+    whole, _, _ = worker.log_file.read_text("utf-8", "replace").rpartition("\n")  # the last may be half written
+    return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
 
 def ended(worker: WorkerProcess) -> Callable[[], bool]:

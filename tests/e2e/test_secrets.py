@@ -58,12 +58,12 @@ def monitored(fleet: Fleet) -> Iterator[Capture]:
 
     thread = threading.Thread(target=listen)
     thread.start()
-    assert began.wait(5)
+    assert began.wait(60)
     try:
         yield capture
     finally:
         fleet.redis.client().echo(over)
-        thread.join(10)
+        thread.join(60)
     assert not thread.is_alive()
 
 

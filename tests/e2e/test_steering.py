@@ -61,7 +61,7 @@ def deaf(site: Site) -> Iterator[None]:
 def seconds_until_free(site: Site, transfer_id: str) -> float:
     """How long until no worker holds a part any more."""
     began = time.monotonic()
-    wait_until(lambda: not site.fleet.live_leases(transfer_id), "all parts handed back", deadline_seconds=5)
+    wait_until(lambda: not site.fleet.live_leases(transfer_id), "all parts handed back")
     return time.monotonic() - began
 
 
@@ -106,7 +106,7 @@ def test_a_pause_is_one_event_and_the_server_is_left_in_peace(site: Site) -> Non
 
     site.client.pause(transfer_id)
     seconds_until_free(site, transfer_id)
-    wait_until(lambda: not site.web._http.live, "the connections of a half-read part are closed", deadline_seconds=2)
+    wait_until(lambda: not site.web._http.live, "the connections of a half-read part are closed")
     asked = len(site.web.requests)
     site.run(site.file(b"another"), site.folder / "another.bin")
 
@@ -140,7 +140,7 @@ def test_a_resumed_transfer_fetches_only_what_was_not_finished(site: Site) -> No
 
 def test_paused_and_resumed_in_a_storm_it_arrives_once(site: Site) -> None:
     """RC-08: never two workers at one part."""
-    site.web.throttle = 2 * MIB
+    site.web.throttle = 32 * KIB
     site.web.serve(PATH, DATA)
     target = site.folder / "target.bin"
     transfer_id = site.submit(site.web.base + PATH, target, part_size=PART, parts_in_flight=4)
@@ -215,7 +215,7 @@ def test_cancel_keeps_the_partial_file_if_asked_to(site: Site) -> None:
 def slow_upload(fleet: Fleet, proxied: LoggingProxy, folder: Path, key: str, **options: object) -> str:
     source = folder / "up.bin"
     source.write_bytes(bytes(20 * MIB))
-    proxied.bytes_per_second = 8 * MIB
+    proxied.bytes_per_second = MIB
     transfer_id = fleet.client.submit(
         str(source), f"s3://{BUCKET}/{key}", destination_profile=STORE, part_size=16 * MIB, retry=QUICK_RETRY, **options
     )
@@ -231,7 +231,7 @@ def test_cancel_aborts_the_upload(
 
     began = time.monotonic()
     proxied_fleet.client.cancel(transfer_id)
-    wait_until(lambda: not proxied_fleet.live_leases(transfer_id), "all parts handed back", deadline_seconds=5)
+    wait_until(lambda: not proxied_fleet.live_leases(transfer_id), "all parts handed back")
     took = time.monotonic() - began
     proxied.bytes_per_second = None
     with pytest.raises(TransferCancelled):
@@ -271,7 +271,7 @@ def test_an_abort_that_fails_still_ends_in_cancelled_and_is_tried_again(
         proxied_fleet.wait(transfer_id)
 
     assert proxied_fleet.client.get(transfer_id).state is State.CANCELLED
-    wait_until(lambda: calm_fleet.store.uploads("stubborn.bin") == 0, "the upload is gone", deadline_seconds=15)
+    wait_until(lambda: calm_fleet.store.uploads("stubborn.bin") == 0, "the upload is gone")
     wait_until(lambda: transfer_id not in proxied_fleet.ledger.sessions(), "and forgotten")
     assert proxied_fleet.kinds(transfer_id).count("cancelled") == 1
 

@@ -137,7 +137,7 @@ def test_a_stream_is_paused_and_begins_anew(site: Site) -> None:
     site.fleet.wait_leased(transfer_id)
 
     site.client.pause(transfer_id)
-    wait_until(lambda: not site.fleet.live_leases(transfer_id), "the lease is given back", deadline_seconds=5)
+    wait_until(lambda: not site.fleet.live_leases(transfer_id), "the lease is given back")
     stalled.times = 0
     site.client.resume(transfer_id)
     done = site.fleet.wait(transfer_id)
