@@ -324,7 +324,7 @@ def test_following_all_ends_when_it_is_told_to(world: World) -> None:
     transfer_id = world.submit()
 
     stop.set()
-    reader.join(10)
+    reader.join(60)
 
     assert not reader.is_alive()
     assert {each.transfer_id for each in found} <= {transfer_id}
@@ -344,7 +344,7 @@ def test_following_goes_on_when_redis_is_started_again(tmp_path: Path) -> None:
 
             server.restart()
             world.ledger.steer(transfer_id, "cancel")
-            waits.join(30)
+            waits.join(60)
 
     assert (first.kind, [each.kind for each in found]) == ("queued", ["cancelled"])
 
