@@ -231,6 +231,18 @@ class ListsUploads(Protocol):
 
 
 @runtime_checkable
+class ListsSessions(Protocol):
+    """Skill: the store can name all open uploads below a prefix, whoever opened them."""
+
+    def list_sessions(self, prefix: str) -> Sequence[tuple[str, UploadId, float]]:
+        """(key, upload, unix time it was created) for each open upload of the bucket whose key begins with ``prefix``.
+
+        Every page; the object's own key plays no part. Raises NotFound (no such bucket), Forbidden.
+        """
+        ...
+
+
+@runtime_checkable
 class DropsUnnamed(Protocol):
     """Skill: an upload is stored under the id of its transfer, and can be dropped by who never heard its own id."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import takewhile
 
 from providers.base import (
     BUFFER_BYTES,
@@ -17,6 +18,7 @@ from providers.base import (
     CopiesRange,
     Destination,
     ListsParts,
+    ListsSessions,
     ListsUploads,
     ObjectStat,
     Options,
@@ -80,7 +82,7 @@ def destination(location: Location, profile: Profile, options: Options, services
     return OssDestination(account_for(profile, options, services), location.bucket, location.key, options)
 
 
-class OssDestination(OssObject, Destination, ListsParts, ListsUploads, CopiesRange, ReadsBack):
+class OssDestination(OssObject, Destination, ListsParts, ListsUploads, ListsSessions, CopiesRange, ReadsBack):
     """Writes one object, in parts or, if it is one part, by a single PUT.
 
     ``on_exists`` is checked again at the commit: with ``fail`` and ``skip`` the store itself refuses to replace.
@@ -264,25 +266,27 @@ class OssDestination(OssObject, Destination, ListsParts, ListsUploads, CopiesRan
             marker = found.next_marker
 
     def list_uploads(self) -> Sequence[tuple[UploadId, float]]:
-        return list(self._uploads())
-
-    def _uploads(self) -> Iterator[tuple[UploadId, float]]:
         """Sorted by key, so the first key that is longer ends the search."""
+        own = takewhile(lambda each: each[0] == self.key, self._sessions(self.key))
+        return [(upload, created) for _, upload, created in own]
+
+    def list_sessions(self, prefix: str) -> Sequence[tuple[str, UploadId, float]]:
+        return list(self._sessions(prefix))
+
+    def _sessions(self, prefix: str) -> Iterator[tuple[str, UploadId, float]]:
         markers: tuple[str, str] = ("", "")
         while True:
-            with oss_errors(f"list uploads of {self.shown}"):
+            with oss_errors(f"list uploads of oss://{self.bucket_name}/{prefix}"):
                 found = self.bucket.list_multipart_uploads(
-                    prefix=self.key, key_marker=markers[0], upload_id_marker=markers[1], max_uploads=self._page
+                    prefix=prefix, key_marker=markers[0], upload_id_marker=markers[1], max_uploads=self._page
                 )
             for each in found.upload_list:
-                if each.key != self.key:
-                    return
-                yield UploadId(each.upload_id), float(each.initiation_date)
+                yield each.key, UploadId(each.upload_id), float(each.initiation_date)
             following = (found.next_key_marker, found.next_upload_id_marker)
             if not found.is_truncated:
                 return
             if following == markers:
-                raise ResponseParseError(f"list uploads of {self.shown}: a page leads to itself")
+                raise ResponseParseError(f"list uploads of oss://{self.bucket_name}/{prefix}: a page leads to itself")
             markers = following
 
     def can_copy_from(self, source: Source) -> bool:

@@ -17,6 +17,7 @@ from providers.base import (
     CopiesRange,
     Destination,
     ListsParts,
+    ListsSessions,
     ListsUploads,
     ObjectStat,
     Options,
@@ -66,7 +67,7 @@ def destination(location: Location, profile: Profile, options: Options, services
     return S3Destination(account_for(profile, options, services), location.bucket, location.key, options)
 
 
-class S3Destination(S3Object, Destination, ListsParts, ListsUploads, CopiesRange, ReadsBack):
+class S3Destination(S3Object, Destination, ListsParts, ListsUploads, ListsSessions, CopiesRange, ReadsBack):
     """Writes one object, in parts or, if it is one part, by a single PUT.
 
     ``on_exists`` is checked again at the commit: with ``fail`` and ``skip`` the store itself refuses to replace.
@@ -251,10 +252,14 @@ class S3Destination(S3Object, Destination, ListsParts, ListsUploads, CopiesRange
         return None
 
     def list_uploads(self) -> Sequence[tuple[UploadId, float]]:
-        bucket, key = self.where["Bucket"], self.where["Key"]
-        pages = self._pages("list_multipart_uploads", Bucket=bucket, Prefix=key, MaxUploads=self._page)
+        own = self.where["Key"]
+        return [(upload, created) for key, upload, created in self.list_sessions(own) if key == own]
+
+    def list_sessions(self, prefix: str) -> Sequence[tuple[str, UploadId, float]]:
+        where = {"Bucket": self.where["Bucket"], "Prefix": prefix}
+        pages = self._pages("list_multipart_uploads", MaxUploads=self._page, **where)
         found = (each for page in pages for each in page.get("Uploads", []))
-        return [(UploadId(each["UploadId"]), each["Initiated"].timestamp()) for each in found if each["Key"] == key]
+        return [(each["Key"], UploadId(each["UploadId"]), each["Initiated"].timestamp()) for each in found]
 
     def _pages(self, operation: str, **params: Any) -> Iterator[Mapping[str, Any]]:
         with s3_errors(f"{operation} of {self.shown}"):

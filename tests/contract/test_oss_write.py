@@ -87,12 +87,14 @@ def test_open_uploads_of_exactly_this_key_are_listed_with_their_time(oss: Place)
     to = oss.destination()
     longer = Place(oss.server, f"{oss.key}.longer").destination()
     mine = {to.create_upload(plan_for(THREE)) for _ in range(3)}
-    longer.create_upload(plan_for(THREE))
+    other = longer.create_upload(plan_for(THREE))
     paging = OssDestination(to.account, BUCKET, oss.key, Options(), page=1)
 
     listed = paging.list_uploads()
+    below = paging.list_sessions(oss.key)
 
     assert {upload for upload, _ in listed} == mine
+    assert {upload: key for key, upload, _ in below} == {**dict.fromkeys(mine, oss.key), other: f"{oss.key}.longer"}
     assert all(abs(created - time.time()) < 60 for _, created in listed)
 
 

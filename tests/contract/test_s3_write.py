@@ -131,12 +131,14 @@ def test_open_uploads_of_exactly_this_key_are_listed_with_their_time(s3: Place) 
     to = s3.destination()
     longer = Place(s3.server, f"{s3.key}.longer").destination()
     mine = {to.create_upload(plan_for(THREE)) for _ in range(3)}
-    longer.create_upload(plan_for(THREE))
+    other = longer.create_upload(plan_for(THREE))
     paging = S3Destination(to.account, BUCKET, s3.key, Options(), page=1)
 
     listed = paging.list_uploads()
+    below = paging.list_sessions(s3.key)
 
     assert {upload for upload, _ in listed} == mine
+    assert {upload: key for key, upload, _ in below} == {**dict.fromkeys(mine, s3.key), other: f"{s3.key}.longer"}
     assert all(abs(created - time.time()) < 60 for _, created in listed)
 
 
