@@ -358,6 +358,10 @@ class Ledger(LedgerReads):
         """Record how the clean-up went."""
         self._call("aborted", lease.transfer_id, lease.token, int(fine), delay_ms, json.dumps(error) if error else "")
 
+    def forget_session(self, transfer_id: str) -> bool:
+        """What the transfer left at the store was aborted by hand. False, and nothing changed, if it is not over."""
+        return text_of(self._call("forget_session", transfer_id)[0]) == "ok"
+
     # Sweeping
 
     def sweep(self, process: str, *, limit: int = 200) -> list[Message] | None:

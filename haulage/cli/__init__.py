@@ -26,6 +26,7 @@ SECTIONS: dict[str, Section] = {
         "resume": ("haulage.cli.steer:resume", "Queue paused transfers again."),
         "cancel": ("haulage.cli.steer:cancel", "Cancel transfers and remove what they stored so far."),
         "retry": ("haulage.cli.steer:retry", "Queue failed transfers again; stored parts are kept."),
+        "sessions": ("haulage.cli.sessions:sessions", "List open uploads at stores, abort forgotten ones."),
     },
     "Run": {
         "worker": ("haulage.cli.worker:worker", "Run this machine's worker."),

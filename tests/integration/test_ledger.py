@@ -277,6 +277,17 @@ def test_an_open_session_is_listed_until_it_is_completed_or_aborted(world: World
     assert world.ledger.sessions() == {}
 
 
+def test_only_the_session_of_a_transfer_that_is_over_for_good_is_forgotten(world: World) -> None:
+    running, _ = world.running("a")
+    cancelled, _ = world.running("b")
+    world.ledger.steer(cancelled, "cancel")
+
+    answers = [world.ledger.forget_session(each) for each in (running, cancelled, cancelled)]
+
+    assert answers == [False, True, True]
+    assert set(world.ledger.sessions()) == {running}
+
+
 # Reconciling
 
 
