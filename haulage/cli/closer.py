@@ -9,6 +9,7 @@ from orchestrator.connection import connect, ledger_errors
 from orchestrator.events import FROM_START, Event, read_events
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
+from orchestrator.spec import TransferSpec
 
 HISTORY = 200
 """Failed attempts that the ledger keeps of a transfer."""
@@ -42,6 +43,10 @@ class CloserLook:
                 seconds, micros = self._ledger.redis.time()
             wakes = max(0.0, wake_ms / 1000 - int(seconds) - int(micros) / 1e6)
         return Details(self._ledger.in_flight(transfer_id), wakes)
+
+    def spec(self, transfer_id: str) -> TransferSpec:
+        """As it was submitted; it may hold a signed URL. Raises TransferNotFound, LedgerCorrupt."""
+        return self._ledger.record(transfer_id).spec
 
     def news(self, transfer_id: str, after: str = FROM_START) -> list[Event]:
         """Events after a position, without waiting for one."""

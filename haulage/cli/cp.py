@@ -8,6 +8,8 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
+from datetime import datetime
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ from haulage.cli.output import (
 
 if TYPE_CHECKING:
     from haulage.cli.closer import CloserLook
+    from haulage.cli.earlier import Earlier
     from haulage.cli.painter import Screen
     from haulage.client import TransferClient
     from orchestrator.progress import Progress
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 _HANDED_BACK_SECONDS = 5.0
 """How long to wait, after the pause, for workers to hand their parts back."""
+_PROFILES = {"source_profile", "destination_profile"}
 
 
 @click.command()
@@ -47,7 +51,8 @@ def cp(source: str, destination: str, quiet: bool, recursive: bool, as_json: boo
     """Copy one object from SOURCE to DESTINATION and show how far it is.
 
     Ctrl-C pauses it; the same command again goes on where it stopped. So it does after a crash, a reboot or a failure:
-    only what was in flight is sent again. A plain path means a file on this machine.
+    only what was in flight is sent again. Other options begin it anew; a file that is complete is left as it is. A
+    plain path means a file on this machine.
 
     \b
     haulage cp https://example.org/big.iso .
@@ -82,16 +87,22 @@ class _Copy:
         self._as_json = as_json
         self._screen: Screen = screen(quiet=quiet, clock=time.monotonic)
         self._stop = threading.Event()
+        self._stopped_by = signal.SIGINT
 
     def run(self, *, again: str) -> None:
         from haulage.cli.closer import CloserLook
         from orchestrator.errors import TransferCancelled, TransferFailed
 
-        before = signal.signal(signal.SIGINT, self._interrupted)
+        before = {each: signal.signal(each, self._interrupted) for each in (signal.SIGINT, signal.SIGTERM)}
         closer = CloserLook(self._client.settings)
         transfer_id = ""
         try:
-            transfer_id = self._begin()
+            found = self._find()
+            earlier = self._earlier(closer, found)
+            if found and earlier and earlier.still_there(found):
+                self._tell_already(found)
+                return
+            transfer_id = self._begin(found, earlier)
             transfer = self._follow(closer, transfer_id)
         except KeyboardInterrupt:
             self._leave(transfer_id)
@@ -100,16 +111,41 @@ class _Copy:
                 print_json(as_dict(self._client.get(transfer_id)))
             raise
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
             closer.close()
         self._tell_end(transfer, again)
 
-    def _begin(self) -> str:
+    def _find(self) -> Transfer | None:
+        """The newest of these ends; one that is not over also where it has not the profiles that are given now."""
+        found = self._client.find(*self._ends, **self._spec)
+        if (found and not found.state.final) or not self._spec.keys() & _PROFILES:
+            return found
+        plain = {name: value for name, value in self._spec.items() if name not in _PROFILES}
+        other = self._client.find(*self._ends, **plain)
+        return other if other and not other.state.final else found
+
+    def _earlier(self, closer: CloserLook, found: Transfer | None) -> Earlier | None:
+        """None where there is none, or one of another version that nobody here can read."""
+        from haulage.cli.earlier import Earlier
+        from orchestrator.errors import LedgerCorrupt
+
+        if found is None:
+            return None
+        try:
+            recorded = closer.spec(found.transfer_id)
+        except LedgerCorrupt:
+            return None
+        return Earlier(self._client.settings, recorded, self._ends, self._spec)
+
+    def _begin(self, found: Transfer | None, earlier: Earlier | None) -> str:
         """Start anew, or go on with the transfer of the same ends that is not over."""
         from orchestrator.states import State
 
-        found = self._client.find(*self._ends, **self._spec)
         if found is None or found.state.final or self._is_settled(found):
+            return self._client.submit(*self._ends, **self._spec)
+        if earlier and (changed := earlier.changed()):
+            self._cancel(found, changed)
             return self._client.submit(*self._ends, **self._spec)
         stored = _stored(found.progress)
         match found.state:
@@ -123,17 +159,21 @@ class _Copy:
                 self._screen.say(f"going on with {found.transfer_id}, which is {found.state}: {stored}")
         return found.transfer_id
 
-    def _is_settled(self, found: Transfer) -> bool:
-        """Whether a failed transfer is left: it stored nothing, or is told now what to do with what is there.
-
-        A retry would keep the options it was submitted with.
-        """
+    def _cancel(self, found: Transfer, changed: list[str]) -> None:
+        """Until its destination is free; a commit that is on its way may complete it instead."""
+        from orchestrator.errors import TransferCancelled, TransferEnded, TransferFailed
         from orchestrator.states import State
 
-        if found.state is not State.FAILED:
-            return False
-        told = self._spec.get("on_exists") in ("skip", "overwrite")
-        return not found.progress.durable_bytes or (told and found.error.get("code") == "destination_exists")
+        self._screen.say(f"options changed ({', '.join(changed)}): cancels {found.transfer_id} and begins anew")
+        with suppress(TransferEnded, TransferCancelled, TransferFailed):
+            if self._client.cancel(found.transfer_id) is not State.CANCELLED:
+                self._client.wait(found.transfer_id)
+
+    def _is_settled(self, found: Transfer) -> bool:
+        """Whether it failed and stored nothing that a retry would keep."""
+        from orchestrator.states import State
+
+        return found.state is State.FAILED and not found.progress.durable_bytes
 
     def _follow(self, closer: CloserLook, transfer_id: str) -> Transfer:
         from haulage.cli.follow import Follower
@@ -164,9 +204,10 @@ class _Copy:
         transfer: Transfer = follower.run(until=let_go)
         return transfer
 
-    def _interrupted(self, _number: int, _frame: FrameType | None) -> None:
+    def _interrupted(self, number: int, _frame: FrameType | None) -> None:
         if self._stop.is_set():
             raise KeyboardInterrupt
+        self._stopped_by = signal.Signals(number)
         self._stop.set()
 
     def _leave(self, transfer_id: str) -> None:
@@ -185,7 +226,13 @@ class _Copy:
             return
         click.echo(f"paused {transfer.transfer_id}: {_stored(transfer.progress)}", err=True)
         click.echo(f"go on with: {again}\n        or: haulage resume {transfer.transfer_id}", err=True)
-        sys.exit(1)
+        sys.exit(128 + signal.SIGTERM if self._stopped_by is signal.SIGTERM else 1)
+
+    def _tell_already(self, found: Transfer) -> None:
+        at = datetime.fromtimestamp(found.ended_at or 0.0).astimezone().isoformat(" ", "seconds")
+        self._screen.say(f"already copied at {at} by {found.transfer_id}")
+        if self._as_json:
+            print_json({**as_dict(found), "already": True})
 
 
 def _stored(progress: Progress) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import click
 from haulage.cli.completion import complete_ids
 from orchestrator.states import State
 
+_HOST_NAME = re.compile(r"([a-z0-9-]+\.)+[a-z]{2,}", re.IGNORECASE)
 F = TypeVar("F", bound=Callable[..., Any])
 
 ids_argument = click.argument("transfer_ids", metavar="ID...", nargs=-1, shell_complete=complete_ids)
@@ -94,11 +96,15 @@ def spec_of(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def source_of(text: str) -> str:
-    """A relative path means one below the working folder; a folder is refused."""
+    """A relative path means one below the working folder; a folder is refused, and a URL that lacks its scheme."""
     from orchestrator.errors import InvalidSpec
+    from providers.schemes import redact
 
     if not _is_url(text) and os.path.isdir(text):
         raise InvalidSpec("source", text, "one file or object; copying a folder (-r) comes with a later version")
+    first, slash, _ = text.partition("/")
+    if slash and _HOST_NAME.fullmatch(first) and not os.path.exists(first):
+        raise InvalidSpec("source", redact(text), f"a file that is there; did you mean {redact('https://' + text)}?")
     return _place(text)
 
 

@@ -126,7 +126,7 @@ def test_a_failed_copy_is_tried_again_by_the_same_command_with_its_parts_kept(si
     assert newest(site) == transfer_id
 
 
-def test_a_live_copy_is_joined_and_a_completed_one_begins_anew(site: Site) -> None:
+def test_a_live_copy_is_joined_and_a_completed_one_is_left_unless_told_otherwise(site: Site) -> None:
     url = slow_url(site, bytes_per_second=MIB // 4)
     running = site.submit(url, site.folder / "j.bin", part_size="1MiB", parts_in_flight=4)
 
@@ -135,12 +135,15 @@ def test_a_live_copy_is_joined_and_a_completed_one_begins_anew(site: Site) -> No
         site.web.throttle = None
         assert joined.wait_end() == 0
     with copying(site, url, "j.bin") as again:
-        assert again.wait_end() == 1
+        assert again.wait_end() == 0
+    with copying(site, url, "j.bin", "--on-exists", "fail") as failing:
+        assert failing.wait_end() == 1
     with copying(site, url, "j.bin", "--on-exists", "skip") as skipping:
         assert skipping.wait_end() == 0
 
-    assert again.lines_with("destination_exists: ")
-    assert again.lines_with("try: --on-exists")
+    assert again.lines_with("already copied at ")
+    assert failing.lines_with("destination_exists: ")
+    assert failing.lines_with("try: --on-exists")
     assert skipping.lines_with("skipped: ")
 
 
