@@ -41,10 +41,16 @@ def world(tmp_path: Path) -> Iterator[EngineWorld]:
 
 @pytest.fixture
 def web() -> Iterator[RangeServer]:
-    """Slow, until a test says otherwise."""
-    with RangeServer(throttle=400_000) as server:
+    """A few parts come at once, and the rest by the byte until ``let_go``."""
+    with RangeServer() as server:
         server.serve("/a.bin", Pattern(SIZE))
+        server.fault("/a.bin", method="GET", after=4, drip_seconds=0.02)
         yield server
+
+
+def let_go(web: RangeServer) -> None:
+    (held,) = web.faults
+    held.let_go()
 
 
 def url(web: RangeServer) -> str:
@@ -88,7 +94,7 @@ def test_everything_killed_at_once_costs_what_was_in_flight(
     world.kill_all()
     person.communicate()
     assert world.processes() == []
-    web.throttle = None
+    let_go(web)
 
     with world.client() as client:
         assert world.status().pid != before.pid
@@ -105,7 +111,7 @@ def test_a_killed_valkey_is_started_again_under_the_same_engine(
         assert before.valkey_pid
 
         os.kill(before.valkey_pid, signal.SIGKILL)
-        web.throttle = None
+        let_go(web)
 
         assert_arrived(client, transfer_id, tmp_path / "a.bin", web, kills=1)
         after = world.status()
@@ -121,7 +127,7 @@ def test_a_killed_worker_is_forked_again(world: EngineWorld, web: RangeServer, t
 
         for each in before.worker_pids:
             os.kill(each, signal.SIGKILL)
-        web.throttle = None
+        let_go(web)
 
         assert_arrived(client, transfer_id, tmp_path / "a.bin", web, kills=1)
         after = world.status()
@@ -140,7 +146,7 @@ def test_a_killed_engine_leaves_no_orphan_and_comes_back_for_those_attached(
         assert len(old) == 5
 
         os.kill(engine.pid, signal.SIGKILL)
-        web.throttle = None
+        let_go(web)
 
         _, alive = psutil.wait_procs(old, timeout=PATIENCE_SECONDS)
         assert alive == []

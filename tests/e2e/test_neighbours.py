@@ -78,7 +78,7 @@ def test_a_neighbour_and_haulage_do_not_notice_each_other(
 
     header = [app.signature("neighbour.double", args=(number,)) for number in range(10)]
     answer: Any = chord(header, app=app)(app.signature("neighbour.total"))
-    assert answer.get(timeout=30) == 2 * sum(range(10))
+    assert answer.get(timeout=60) == 2 * sum(range(10))
     app.send_task("neighbour.double", args=(99,), queue="nobody-listens")
     fleet.wait(transfer_id)
 
