@@ -14,6 +14,7 @@ from haulage.cli.options import ids_argument
 from haulage.cli.output import (
     errors_as_sentences,
     human_bytes,
+    is_embedded,
     json_option,
     open_client,
     print_json,
@@ -90,6 +91,8 @@ def events(transfer_id: str | None, after: str, kinds: str | None, follow: bool,
     rows = sys.stdout.isatty() and not as_json
     try:
         with open_client() as client:
+            if transfer_id and follow:
+                _say_if_unserved(client, transfer_id)
             for event in client.events(transfer_id, after=after, kinds=chosen, follow=follow):
                 if rows:
                     click.echo(_row(event))
@@ -98,6 +101,16 @@ def events(transfer_id: str | None, after: str, kinds: str | None, follow: bool,
                     print_json({"position": event.position, **named, **event.data})
     except KeyboardInterrupt:
         sys.exit(0)  # the way to leave what never ends
+
+
+def _say_if_unserved(client: TransferClient, transfer_id: str) -> None:
+    """Where nobody moves it, no event would come and none would tell why."""
+    from haulage.cli.closer import Details
+    from haulage.cli.phrases import phrase
+
+    transfer = client.get(transfer_id)
+    if transfer.reason == "no_worker" and not is_embedded(client):
+        click.echo(f"{transfer_id}: {phrase(transfer, Details())}", err=True)
 
 
 def _chosen(kinds: str) -> list[str]:

@@ -180,13 +180,17 @@ def test_the_bar_says_which_fault_holds_it(site: Site) -> None:
     site.client.cancel(site.client.list(source_contains="/t.bin", limit=1)[0].transfer_id)
 
 
-def test_without_a_worker_the_bar_says_so(tmp_path: Path) -> None:
+def test_without_a_worker_the_bar_and_the_events_say_so(tmp_path: Path) -> None:
     with Fleet(tmp_path / "fleet") as fleet:
         (tmp_path / "a").write_bytes(b"x")
         with Terminal(["cp", tmp_path / "a", tmp_path / "b"], fleet.environment) as terminal:
             terminal.wait_for("no worker serves its queue: start one with `haulage worker`")
-            fleet.worker("late")
-            assert terminal.wait_end() == 0
+            (waiting,) = fleet.client.list()
+            with Terminal(["events", waiting.transfer_id], fleet.environment, columns=120) as events:
+                events.wait_for("no worker serves its queue: start one with `haulage worker`")
+                fleet.worker("late")
+                assert terminal.wait_end() == 0
+                assert events.wait_end() == 0
 
     assert (tmp_path / "b").read_bytes() == b"x"
 
