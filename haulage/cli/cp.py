@@ -24,6 +24,7 @@ from haulage.cli.output import (
     json_option,
     open_client,
     print_json,
+    tell_if_older,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def cp(source: str, destination: str, quiet: bool, recursive: bool, as_json: boo
     if recursive:
         raise click.UsageError("copying folders (-r) comes with a later version: name one file or object")
     with open_client() as client:
+        tell_if_older(client)
         given = (source_of(source), destination_of(destination))
         _Copy(client, *given, spec_of(options), quiet=quiet, as_json=as_json).run(again=_again(source, destination))
 

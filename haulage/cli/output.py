@@ -69,6 +69,14 @@ def is_embedded(client: TransferClient) -> bool:
     return getattr(client, "_engine", None) is not None
 
 
+def tell_if_older(client: TransferClient) -> None:
+    """Where the engine cannot take this command's settings over just now: which, and what to do. No values."""
+    engine = getattr(client, "_engine", None)
+    if engine is not None and engine.older:
+        names = ", ".join(engine.older)
+        click.echo(f"the engine runs with older settings ({names}): haulage engine stop, then again", err=True)
+
+
 def ledger_settings() -> Settings | None:
     """How to reach the ledger as it is now; None where an engine is meant and none runs. Starts nothing."""
     from haulage.engine import status, wants_engine

@@ -14,6 +14,7 @@ from haulage.cli.output import (
     open_client,
     print_json,
     say_error,
+    tell_if_older,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def _steer_each(action: str, transfer_ids: tuple[str, ...], as_json: bool) -> bo
 
     fine = True
     with open_client() as client:
+        if action in ("resume", "retry"):
+            tell_if_older(client)
         for each in transfer_ids:
             try:
                 state = getattr(client, action)(each)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from haulage.cli.options import destination_of, source_of, spec_of, spec_options
-from haulage.cli.output import errors_as_sentences, json_option, open_client, print_json, report
+from haulage.cli.output import errors_as_sentences, json_option, open_client, print_json, report, tell_if_older
 
 
 @click.command()
@@ -31,6 +31,7 @@ def submit(source: str, destination: str, paused: bool, wait_for_it: bool, as_js
     from haulage.cli.follow import follow
 
     with open_client() as client:
+        tell_if_older(client)
         send = client.submit_paused if paused else client.submit
         transfer_id = send(source_of(source), destination_of(destination), **spec_of(options))
         if not paused:

@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 from haulage.engine.folders import place_of
-from haulage.engine.identity import DIGEST_VARIABLE, own_umask
+from haulage.engine.identity import DIGEST_VARIABLE, fingerprints, own_umask
 from haulage.engine.process import Options, run
 from orchestrator.errors import HaulageError
 
@@ -30,8 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     umask = own_umask() if options.umask is None else options.umask
     os.umask(0o077)
     settings_digest = os.environ.pop(DIGEST_VARIABLE, "")
+    variables = fingerprints(os.environ, umask)
     try:
-        said, code = run(Options(place_of(options.folder), umask, settings_digest)), 0
+        said, code = run(Options(place_of(options.folder), umask, settings_digest, variables)), 0
     except HaulageError as exc:
         said, code = f"failed: {exc}", 1
         sys.stderr.write(f"{exc}\n")

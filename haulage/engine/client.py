@@ -19,7 +19,7 @@ from haulage.engine.identity import version
 from haulage.engine.lock import is_held, read_holder
 from haulage.engine.notes import last_line
 from haulage.engine.start import Starter, Wish, wish_of
-from haulage.engine.wire import Lines, Message, connect_to, encode, read_message
+from haulage.engine.wire import LONGEST_BYTES, Lines, Message, connect_to, encode, read_message
 from orchestrator.errors import RuntimeFailed
 from orchestrator.settings import Settings
 
@@ -81,6 +81,11 @@ class Engine:
         """Of the engine's process."""
         return self._line.status.pid
 
+    @property
+    def older(self) -> list[str]:
+        """Names of settings and credentials that the engine was started with and that are others here."""
+        return self._line.older
+
     def keep(self, transfer_id: str) -> None:
         """The engine stays until this transfer has ended, also when nobody is attached any more."""
         from haulage.engine.keeping import keep
@@ -122,10 +127,11 @@ class Engine:
 class _Line:
     """One held connection, and what the engine said when it was made."""
 
-    def __init__(self, sock: socket.socket, lines: Lines, status: EngineStatus) -> None:
+    def __init__(self, sock: socket.socket, lines: Lines, status: EngineStatus, older: list[str]) -> None:
         self._sock = sock
         self._lines = lines
         self.status = status
+        self.older = older
         sock.settimeout(None)
 
     def wait_for_end(self) -> bool:
@@ -212,7 +218,7 @@ def _join(place: Place, wish: Wish, deadline: float) -> _Line | None:
     lines = Lines()
     try:
         sock.settimeout(max(0.1, deadline - time.monotonic()))
-        sock.sendall(encode({"want": "lifeline", "version": version(), "settings": wish.digest}))
+        sock.sendall(encode({"want": "lifeline", "version": version(), **_said(wish)}))
         answer = read_message(sock, lines)
     except TimeoutError:
         sock.close()
@@ -223,12 +229,18 @@ def _join(place: Place, wish: Wish, deadline: float) -> _Line | None:
         sock.close()
         raise
     if answer is not None and "ready" in answer:
-        return _Line(sock, lines, _status(place, answer))
+        return _Line(sock, lines, _status(place, answer), [str(each) for each in answer.get("older") or ()])
     sock.close()
     if answer is not None and "failed" in answer:
         raise _failed(place, str(answer["failed"]))
     time.sleep(_POLL_SECONDS)
     return None
+
+
+def _said(wish: Wish) -> Message:
+    """What tells the engine's settings from these; without names where they are more than a message takes."""
+    said: Message = {"settings": wish.digest, "variables": wish.fingerprints}
+    return said if len(encode(said)) < LONGEST_BYTES // 2 else {"settings": wish.digest}
 
 
 def _ask(place: Place, want: str) -> Message | None:

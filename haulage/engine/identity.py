@@ -38,12 +38,25 @@ def version() -> str:
 
 def digest(environment: Mapping[str, str], umask: int) -> str:
     """Equal for two clients whose transfers one engine can run alike. It never leaves the user's own processes."""
-    relevant = [
-        f"{name}={value}"
+    relevant = [f"{name}={value}" for name, value in _relevant(environment)]
+    return _hash("\0".join([*relevant, f"{umask:o}"]))
+
+
+def fingerprints(environment: Mapping[str, str], umask: int) -> dict[str, str]:
+    """What ``digest`` is made of, by name: tells which of it differs. Only for the user's own processes, as well."""
+    return {name: _hash(value)[:8] for name, value in (*_relevant(environment), ("umask", f"{umask:o}"))}
+
+
+def _relevant(environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [
+        (name, value)
         for name, value in sorted(environment.items())
         if (name != DIGEST_VARIABLE and name.startswith(_ABOUT_TRANSFERS)) or name.lower().endswith("_proxy")
     ]
-    return hashlib.sha256("\0".join([*relevant, f"{umask:o}"]).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def own_umask() -> int:

@@ -20,6 +20,8 @@ from orchestrator.steering import batches, steer_many
 KEEP = "hl:engine:keep"
 LIVE = (State.QUEUED, State.PREPARING, State.RUNNING, State.WAITING, State.COMPLETING)
 """States in which something may move without anybody's doing. A paused transfer holds nothing."""
+MOVING = (State.PREPARING, State.RUNNING, State.COMPLETING)
+"""States in which something moves now; the rest of the live ones wait."""
 
 
 def keep(settings: Settings, transfer_id: str) -> None:
@@ -43,10 +45,10 @@ def is_keeping(settings: Settings) -> bool:
     return found
 
 
-def any_live(settings: Settings) -> bool:
-    """Whether there is a transfer that may move."""
+def any_in(settings: Settings, states: tuple[State, ...]) -> bool:
+    """Whether there is a transfer in one of these states."""
     with _ledger(settings) as ledger:
-        return next(rows(ledger, {"state": LIVE}, page_size=1), None) is not None
+        return next(rows(ledger, {"state": states}, page_size=1), None) is not None
 
 
 def pause_others(settings: Settings) -> int:

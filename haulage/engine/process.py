@@ -6,7 +6,8 @@ import os
 import signal
 import socket
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -53,6 +54,8 @@ class Options:
     place: Place
     umask: int
     settings_digest: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of what the digest is made of."""
 
 
 class EngineProcess:
@@ -149,19 +152,31 @@ class EngineProcess:
             visitor.answer(restarting=True)
             self._why = Why.REPLACED
             return
-        visitor.answer(ready=True, **self._status(crew))
+        visitor.answer(ready=True, older=self._older(message), **self._status(crew))
+
+    def _older(self, message: Message) -> list[str]:
+        """The names of settings that are others here than at this client."""
+        ours, theirs = self._options.variables, _variables(message)
+        if not self._options.settings_digest or not theirs:
+            return []
+        return sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
 
     def _is_outdated(self, crew: Crew, message: Message) -> bool:
-        """Of another version; or started with other settings or credentials, and nothing moves by those."""
+        """Of another version; or started with other settings or credentials, and nothing moves by those.
+
+        What waits may wait for just these. But a client that lacks some of ours takes nothing from what waits: it may
+        have come from another shell only to look.
+        """
         if message.get("version") != version():
             return True
         ours = self._options.settings_digest
         if not ours or message.get("settings") == ours:
             return False
-        from haulage.engine.keeping import any_live
+        from haulage.engine.keeping import LIVE, MOVING, any_in
 
+        has_all = self._options.variables.keys() <= _variables(message).keys()
         try:
-            return not any_live(crew.settings)
+            return not any_in(crew.settings, MOVING if has_all else LIVE)
         except HaulageError:
             return False
 
@@ -234,6 +249,12 @@ class EngineProcess:
 
     def _signalled(self, _number: int, _frame: FrameType | None) -> None:
         self._why = self._why or Why.SIGNALLED
+
+
+def _variables(message: Message) -> dict[str, str]:
+    """Empty where a client said none."""
+    said = message.get("variables")
+    return said if isinstance(said, dict) else {}
 
 
 def run(options: Options) -> str:

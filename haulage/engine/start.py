@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from haulage.engine.binary import INSTALL
 from haulage.engine.folders import Place, make_private
-from haulage.engine.identity import DIGEST_VARIABLE, digest, own_umask
+from haulage.engine.identity import DIGEST_VARIABLE, digest, fingerprints, own_umask
 from haulage.engine.notes import last_line, open_log
 from orchestrator.errors import RuntimeFailed
 from orchestrator.settings import Settings
@@ -35,6 +35,11 @@ class Wish:
     @property
     def digest(self) -> str:
         return digest(self.environment, self.umask)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of each variable, and of the umask."""
+        return fingerprints(self.environment, self.umask)
 
 
 def wish_of(settings: Settings, place: Place) -> Wish:

@@ -1,6 +1,8 @@
 """The engine's socket, and what client and engine say to each other on it: one JSON object a line.
 
 The client says first what it wants: ``{"want": "lifeline" | "status" | "stop", "version": ..., "settings": ...}``.
+With a lifeline come ``"variables"``, the fingerprints by name of what ``settings`` is the digest of; an engine that is
+ready with others answers their names in ``"older"``.
 The engine answers ``{"ready": ...}``, ``{"failed": text}``, ``{"restarting": true}``, ``{"stopping": true}`` or a
 status, and may say ``{"bye": why}`` later. Unknown keys are ignored: the two may be of different versions.
 """

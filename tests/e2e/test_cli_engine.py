@@ -105,6 +105,23 @@ def test_ctrl_c_on_the_engine_pauses_and_resume_finishes_in_the_background(
     assert sha256(tmp_path / "big.bin") == BIG.sha256()
 
 
+def test_settings_that_come_too_late_for_what_moves_are_named_without_values(
+    world: EngineWorld, web: RangeServer, tmp_path: Path
+) -> None:
+    url, held = held_url(web)
+    with copying(world, url, tmp_path) as terminal:
+        terminal.wait_for(lambda text: stored(text) >= 2, "something is stored")
+        env = {**world.environment, "HAULAGE_PROFILE_LATE__ACCESS_KEY": "hidden"}
+        (tmp_path / "small").write_bytes(b"x")
+        with Terminal(["cp", "small", "other"], env, columns=160, cwd=tmp_path) as late:
+            assert late.wait_end() == 0
+        held.let_go()
+        assert terminal.wait_end() == 0
+
+    assert late.lines_with("older settings (HAULAGE_PROFILE_LATE__ACCESS_KEY): haulage engine stop, then again")
+    assert "hidden" not in late.text
+
+
 def test_what_is_submitted_goes_on_after_the_command_and_its_engine_leaves_then(
     web: RangeServer, tmp_path: Path
 ) -> None:

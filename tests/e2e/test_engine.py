@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import certifi
 import psutil
 import pytest
 
@@ -19,6 +20,7 @@ from haulage.engine.wire import Lines, Message, connect_to, encode, read_message
 from orchestrator.client import TransferClient
 from orchestrator.errors import RuntimeFailed
 from orchestrator.settings import load_settings
+from orchestrator.spec import RetryBudget
 from orchestrator.states import State
 from tests.e2e.engine_world import EngineWorld, engine_world
 from tests.e2e.fleet import CHECKOUT, PATIENCE_SECONDS, eventually
@@ -206,7 +208,7 @@ def test_other_credentials_get_another_engine_unless_something_moves(
     monkeypatch.setenv("HAULAGE_PROFILE_NEW__ACCESS_KEY", "k")
 
     with world.attach() as engine, TransferClient(engine.settings) as client:
-        assert engine.pid == before
+        assert (engine.pid, engine.older) == (before, ["HAULAGE_PROFILE_NEW__ACCESS_KEY"])
         client.cancel(transfer_id)
         eventually(lambda: client.get(transfer_id).state is State.CANCELLED, "nothing moves")
     eventually(lambda: world.status().lifelines == 0, "nobody is attached")
@@ -216,6 +218,32 @@ def test_other_credentials_get_another_engine_unless_something_moves(
         assert {each.profiles for each in client.workers() if each.process.split(":")[1] in map(str, pids(world))} == {
             ("new",)
         }
+
+
+def test_what_waits_for_a_setting_goes_on_once_a_client_comes_that_has_it(
+    world: EngineWorld, web: RangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "HAULAGE_PROFILE_MINE__CA_FILE"
+    monkeypatch.setenv(name, "/nowhere/ca.pem")
+    url = web.serve("/b.bin", Pattern(MIB))
+    with world.attach() as engine, TransferClient(engine.settings) as client:
+        before = engine.pid
+        transfer_id = client.submit(
+            url, str(tmp_path / "b.bin"), source_profile="mine", retry=RetryBudget(wait_seconds=1)
+        )
+        eventually(lambda: client.get(transfer_id).state is State.WAITING, "no such certificate")
+    eventually(lambda: world.status().lifelines == 0, "nobody is attached")
+
+    monkeypatch.delenv(name)
+    with world.attach() as engine:  # another shell, which only looks
+        assert (engine.pid, engine.older) == (before, [name])
+    eventually(lambda: world.status().lifelines == 0, "nobody is attached")
+
+    monkeypatch.setenv(name, certifi.where())
+    with world.attach() as engine, TransferClient(engine.settings) as client:
+        assert engine.pid != before
+        assert engine.older == []
+        assert finished(client, transfer_id) is State.COMPLETED
 
 
 def pids(world: EngineWorld) -> list[int]:
