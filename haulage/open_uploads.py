@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from haulage.doctor.try_profile import services
 from orchestrator.errors import InvalidSpec, InvalidState, TransferNotFound
@@ -158,9 +159,19 @@ def _no_list(scheme: str, shown: str) -> InvalidValue:
 
 def _writers(ledger: Ledger, at: Location) -> dict[str, Record]:
     """Key -> the transfer that is not over and writes to it: it may have an upload that is not booked yet."""
-    inside = f"://{at.bucket}/"
-    records = (row[0] for row in Selection.of(state=_NOT_OVER).rows(ledger))
-    return {_lands(each).key: each for each in records if inside in each.spec.destination}
+    found: dict[str, Record] = {}
+    for row in Selection.of(state=_NOT_OVER).rows(ledger):
+        found |= dict.fromkeys(_keys(row[0], at.bucket), row[0])
+    return found
+
+
+def _keys(record: Record, bucket: str) -> list[str]:
+    """Keys of ``bucket`` that it may write to. A presigned plan tells a path only: with the bucket in it or not."""
+    url = record.spec.destination
+    if url.startswith("presigned+"):
+        path = unquote(urlsplit(url).path)
+        return [path.removeprefix("/"), path.partition(f"/{bucket}/")[2]]
+    return [_lands(record).key] if f"://{bucket}/" in url else []
 
 
 def _lands(record: Record) -> Location:

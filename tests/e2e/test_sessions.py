@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.states import State
+from providers.plans_signing import plan_presigned_upload
 from tests.e2e.shared import BUCKET, MIB, STORE, Site, noise
 from tests.e2e.test_cli import Done, haulage
 from tests.servers.logging_proxy import LoggingProxy
@@ -132,6 +133,20 @@ def test_an_upload_at_the_key_of_a_waiting_transfer_counts_as_known(site: Site, 
 
     assert (listed["known"], listed["transfer_id"], listed["state"]) == (True, transfer_id, "paused")
     assert (done.code, done.out, site.store.uploads(key)) == (0, "", 1)
+
+
+def test_the_upload_of_a_presigned_plan_that_has_not_begun_is_known(site: Site, prefix: str) -> None:
+    key = f"{prefix}a b.bin"
+    plan = plan_presigned_upload(site.store.server.profile, site.store.url(key), len(DATA), part_size=5 * MIB)
+    transfer_id = site.fleet.client.submit_paused(site.file(DATA), plan)
+
+    (listed,) = rows(sessions(site, "ls", site.store.url(prefix), "--profile", STORE, "--json"))
+    done = sessions(site, "abort", site.store.url(prefix), "--profile", STORE, "--older", "0s", "--yes")
+    left = site.store.uploads(key)
+    site.fleet.client.cancel(transfer_id)
+
+    assert (listed["known"], listed["transfer_id"], listed["state"]) == (True, transfer_id, "paused")
+    assert (done.code, done.out, left) == (0, "", 1)
 
 
 def test_what_a_cancelled_transfer_kept_is_aborted_by_its_id(site: Site, prefix: str) -> None:
