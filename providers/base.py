@@ -81,6 +81,8 @@ class ObjectStat:
     mode: int | None = None
     """Permission bits of a local file, kept when a local file is copied to a local file."""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    compared: str | None = None
+    """After a commit: the algorithm of a checksum of the whole object that the destination compared itself."""
 
 
 @dataclass(frozen=True, slots=True)

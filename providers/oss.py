@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import takewhile
 
 from providers.base import (
@@ -198,7 +199,7 @@ class OssDestination(OssObject, Destination, ListsParts, ListsUploads, ListsSess
             with suppress(NotFound, Forbidden):
                 head = self.head()
                 if self._is_made_of(head, ordered):
-                    return stat_of(head, self.key)
+                    return self._proven(head, ordered)
             raise refused
         return self._verified(ordered, told)
 
@@ -225,7 +226,11 @@ class OssDestination(OssObject, Destination, ListsParts, ListsUploads, ListsSess
             return ObjectStat(size, Validator("etag", etag) if etag else Validator("none"), etag=etag or None)
         if not self._is_made_of(head, receipts, etag):
             raise ChecksumMismatch(f"{self.shown} does not hold what was sent")
-        return stat_of(head, self.key)
+        return self._proven(head, receipts)
+
+    def _proven(self, head: Mapping[str, str], receipts: Sequence[PartReceipt]) -> ObjectStat:
+        both = joined_crc(receipts) is not None and crc_from_wire(head.get(CRC_HEADER)) is not None
+        return replace(stat_of(head, self.key), compared="crc64ecma" if both else None)
 
     def _is_made_of(self, head: Mapping[str, str], receipts: Sequence[PartReceipt], etag: str = "") -> bool:
         """Whether the object is what ``receipts`` prove. A checksum decides; size alone is no proof."""

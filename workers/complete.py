@@ -285,6 +285,8 @@ def _verified_by(ends: Endpoints, stat: ObjectStat, crc: int | None) -> str:
         return ends.spec.checksum.partition(":")[0]
     if crc is not None and stat.checksum == f"crc64nvme:{crc:016x}":
         return "crc64nvme"
+    if stat.compared:
+        return stat.compared
     if not stat.validator.pins and stat.metadata.get("verified") == "no":
         return "no"  # nobody could be asked
     return "etag" if stat.etag else "size"

@@ -85,13 +85,14 @@ def test_from_the_web_to_oss_and_on_to_a_file(world: World, tmp_path: Path, size
     data = noise(size_bytes)
     (key, url), target = world.object(), tmp_path / "target.bin"
     with RangeServer() as web:
-        world.run(web.serve("/x.bin", data), url, destination_profile=profile)
+        stored = world.run(web.serve("/x.bin", data), url, destination_profile=profile)
 
     done = world.run(url, str(target), source_profile=profile)
 
     assert world.oss.read(BUCKET, key) == data
     assert target.read_bytes() == data
     assert done.result["parts"] == max(1, -(-size_bytes // PART))
+    assert stored.result["verified"] == "crc64ecma"
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 2 * PART])
