@@ -47,6 +47,10 @@ def sessions(ctx: click.Context) -> None:
     """List open uploads at stores, and abort forgotten ones. Alone it is `sessions ls`.
 
     A store keeps, and bills, the parts of an upload until it is completed or aborted.
+
+    \b
+    haulage sessions ls --older 7d
+    haulage sessions abort s0-4f1c2a9b7de3 --yes
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(ls)
