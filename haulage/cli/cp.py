@@ -149,6 +149,8 @@ class _Copy:
         if earlier and (changed := earlier.changed()):
             self._cancel(found, changed)
             return self._client.submit(*self._ends, **self._spec)
+        if earlier and (unheeded := earlier.unheeded()):
+            self._screen.say(f"as it was submitted at first: {', '.join(unheeded)}")
         stored = _stored(found.progress)
         match found.state:
             case State.PAUSED:

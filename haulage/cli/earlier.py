@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _FIELDS = {"copy": "copy_mode"}
 _FLAGS = {"headers": "--header"}
+_OF_NO_BYTE = frozenset(
+    {"idempotency_key", "keep_partial", "notify", "parts_in_flight", "pool", "priority", "reference", "tenant"}
+)
+"""Options that change nothing of what is stored: they are not worth sending it again."""
 _SETTLED_SECONDS = 2.0
 """Between the last write of a file and the record of its end."""
 
@@ -36,8 +40,12 @@ class Earlier:
         )
 
     def changed(self) -> list[str]:
-        """The options given now that it was not submitted with, as a shell has them."""
-        return [_FLAGS.get(each, f"--{each.replace('_', '-')}") for each in self._given if self._differs(each)]
+        """Options given now that it was not submitted with, as a shell has them, and that may make another object."""
+        return [_flag(each) for each in self._given if each not in _OF_NO_BYTE and self._differs(each)]
+
+    def unheeded(self) -> list[str]:
+        """Options given now that differ too, and stay as they were submitted if it goes on."""
+        return [_flag(each) for each in self._given if each in _OF_NO_BYTE and self._differs(each)]
 
     def still_there(self, found: Transfer) -> bool:
         """Whether nothing is left to do: it completed, and neither the file it made nor its source changed since.
@@ -73,3 +81,7 @@ class Earlier:
         except OSError:
             return False
         return stat.S_ISREG(seen.st_mode) and seen.st_size == size_bytes and seen.st_mtime <= unchanged_since
+
+
+def _flag(option: str) -> str:
+    return _FLAGS.get(option, f"--{option.replace('_', '-')}")

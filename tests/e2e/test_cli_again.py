@@ -73,6 +73,21 @@ def test_other_options_begin_it_anew_and_equal_ones_go_on(site: Site) -> None:
     assert sha256(site.folder / "big.bin") == BIG.sha256()
 
 
+def test_options_that_change_no_byte_cost_nothing_that_is_stored(site: Site) -> None:
+    url, first, process = begun(site)
+    process.kill()
+    process.communicate()
+    site.client.pause(first)
+    site.web.throttle = None
+
+    code, _, talk = cp(site, url, "big.bin", *PARTS, "--priority", "0")
+
+    assert code == 0, talk
+    assert "as it was submitted at first: --priority" in talk
+    assert f"resuming {first}" in talk
+    assert site.client.get(first).state == "completed"
+
+
 def test_a_profile_that_was_forgotten_at_first_begins_it_anew(site: Site) -> None:
     url = site.web.serve("/p.bin", Pattern(MIB))
     first = site.client.submit_paused(url, str(site.folder / "p.bin"))
