@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from types import FrameType
 from typing import Protocol
 
 import structlog
+
+from orchestrator.signal_flag import SignalFlag
 
 log = structlog.get_logger(__name__)
 
@@ -71,8 +72,8 @@ class Supervisor:
         self._children = [_Child(role) for role in roles]
         self._grace = grace_seconds
         self._start = start or start_process
-        self._stop = threading.Event()
-        self._kill = threading.Event()
+        self._stop = SignalFlag()
+        self._kill = SignalFlag()
 
     def run(self) -> int:
         """Exit code 0 after a clean drain, 1 if something had to be killed."""

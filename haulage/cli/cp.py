@@ -6,7 +6,6 @@ import os
 import shlex
 import signal
 import sys
-import threading
 import time
 from contextlib import suppress
 from datetime import datetime
@@ -26,6 +25,7 @@ from haulage.cli.output import (
     print_json,
     tell_if_older,
 )
+from orchestrator.signal_flag import SignalFlag
 
 if TYPE_CHECKING:
     from haulage.cli.closer import CloserLook
@@ -88,7 +88,7 @@ class _Copy:
         self._spec = spec
         self._as_json = as_json
         self._screen: Screen = screen(quiet=quiet, clock=time.monotonic)
-        self._stop = threading.Event()
+        self._stop = SignalFlag()
         self._stopped_by = signal.SIGINT
 
     def run(self, *, again: str) -> None:
@@ -114,7 +114,8 @@ class _Copy:
             raise
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # A late second Ctrl-C must not turn the exit code into a death by signal.
+                signal.signal(number, signal.SIG_IGN if self._stop.is_set() else handler)
             closer.close()
         self._tell_end(transfer, again)
 
