@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,8 +21,9 @@ from azure.storage.blob import BlobSasPermissions, generate_blob_sas
 from azure.storage.blob._shared.authentication import SharedKeyCredentialPolicy
 from requests import PreparedRequest
 
+from providers.accounts import Accounts
 from providers.azure_errors import azure_errors, reply_error
-from providers.base import Options, Profile, Services
+from providers.base import Profile
 from providers.errors import CredentialExpired, InvalidValue, ProviderError, ServerFault, SourceChanged
 from providers.schemes import redact
 from providers.transport import Reply, Transport, TransportConfig, transport_for
@@ -34,13 +32,11 @@ API_VERSION = "2023-11-03"
 _OLDEST_API_VERSION = "2020-04-08"
 """The first with blocks of 4000 MiB, also for those the service fetches itself."""
 ACCESS_TIERS = ("Hot", "Cool", "Cold", "Archive")
-_KEPT_ACCOUNTS = 32
 _SILENT_SECONDS = 300.0
 """A service may say nothing while it joins 50,000 blocks or fetches one of them."""
 _COPY_SAS_SECONDS = 3600
 _CLOCK_SECONDS = 60.0
 """Clocks that differ less are equal: the service accepts 15 minutes."""
-_FALSE = ("0", "false", "no", "off")
 _EMULATOR = {
     "AccountName": "devstoreaccount1",
     # Published by Microsoft for the emulator on one's own machine.
@@ -255,38 +251,5 @@ def _access_tier(profile: Profile) -> str:
     return ""
 
 
-# one per process
-
-_accounts: OrderedDict[tuple[object, ...], AzureAccount] = OrderedDict()
-_accounts_lock = threading.Lock()
-
-
-def account_for(profile: Profile, options: Options, services: Services) -> AzureAccount:
-    """The process's account for these settings: built when first used, and anew after a fork."""
-    config = TransportConfig(
-        connect_seconds=services.connect_seconds,
-        read_seconds=services.read_seconds,
-        minimum_bytes_per_second=services.minimum_bytes_per_second,
-        stall_seconds=services.stall_seconds,
-        ca_file=profile.get("ca_file") or None,
-        proxy=profile.get("proxy") or None,
-        ipv6=options.ipv6 and (profile.get("ipv6") or "").lower() not in _FALSE,
-        session_factory=services.session_factory,
-    )
-    key = (tuple(sorted(profile.values.items())), config)
-    with _accounts_lock:
-        if key not in _accounts:
-            _accounts[key] = AzureAccount(profile, config)
-            if len(_accounts) > _KEPT_ACCOUNTS:
-                _accounts.popitem(last=False)
-        _accounts.move_to_end(key)
-        return _accounts[key]
-
-
-def _forget_accounts() -> None:
-    global _accounts_lock
-    _accounts_lock = threading.Lock()  # another thread of the parent may have held it
-    _accounts.clear()
-
-
-os.register_at_fork(after_in_child=_forget_accounts)
+account_for = Accounts(AzureAccount).get
+"""The process's account for a profile, built when it is first used. Raises InvalidValue."""

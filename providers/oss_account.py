@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +14,8 @@ from urllib.parse import urlsplit
 
 from requests import PreparedRequest
 
-from providers.base import Options, Profile, Services
+from providers.accounts import Accounts
+from providers.base import Profile
 from providers.errors import InvalidValue
 from providers.oss_errors import SKEWED, code_of, oss_errors
 from providers.oss_sdk import oss2
@@ -26,7 +24,6 @@ from providers.reply import Reply
 from providers.schemes import redact
 from providers.transport import Sign, Transport, TransportConfig, transport_for
 
-_KEPT_ACCOUNTS = 32
 _SILENT_SECONDS = 300.0
 """A service may say nothing while it joins 10,000 parts or copies 5 GiB."""
 _REPLY_BYTES = 16 << 20
@@ -143,39 +140,8 @@ class _Answer:
         return taken
 
 
-_accounts: OrderedDict[tuple[object, ...], OssAccount] = OrderedDict()
-_accounts_lock = threading.Lock()
-
-
-def account_for(profile: Profile, options: Options, services: Services) -> OssAccount:
-    """The process's account for these settings: built when first used, and anew after a fork. Raises InvalidValue."""
-    config = TransportConfig(
-        connect_seconds=services.connect_seconds,
-        read_seconds=services.read_seconds,
-        minimum_bytes_per_second=services.minimum_bytes_per_second,
-        stall_seconds=services.stall_seconds,
-        ca_file=profile.get("ca_file") or None,
-        proxy=profile.get("proxy") or None,
-        ipv6=options.ipv6 and (profile.get("ipv6") or "yes").lower() not in _FALSE,
-        session_factory=services.session_factory,
-    )
-    key = (tuple(sorted(profile.values.items())), config)
-    with _accounts_lock:
-        if key not in _accounts:
-            _accounts[key] = OssAccount(profile, config)
-            if len(_accounts) > _KEPT_ACCOUNTS:
-                _accounts.popitem(last=False)
-        _accounts.move_to_end(key)
-        return _accounts[key]
-
-
-def _forget_accounts() -> None:
-    global _accounts_lock
-    _accounts_lock = threading.Lock()  # another thread of the parent may have held it
-    _accounts.clear()
-
-
-os.register_at_fork(after_in_child=_forget_accounts)
+account_for = Accounts(OssAccount).get
+"""The process's account for a profile, built when it is first used. Raises InvalidValue."""
 
 
 def _identity(profile: Profile, endpoint: str) -> str:

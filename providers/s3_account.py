@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -20,20 +18,18 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from requests import PreparedRequest
 
-from providers.base import Options, Profile, Services
+from providers.accounts import Accounts
+from providers.base import Profile
 from providers.errors import InvalidValue
 from providers.s3_errors import s3_errors
 from providers.schemes import redact
 from providers.transport import Sign, Transport, TransportConfig, transport_for
 
-_KEPT_ACCOUNTS = 32
-"""A client costs a few MiB; a process that serves more profiles than this builds the oldest anew."""
 _SILENT_SECONDS = 300.0
 """A service may say nothing while it joins 10,000 parts or copies 5 GiB."""
 _ADDRESSING = ("auto", "path", "virtual")
 _URL, _AUTHORIZATION = "x-url", "x-authorization"
 _SCOPE = re.compile(r"/([^/]+)/([^/]+)/aws4_request,")
-_FALSE = ("0", "false", "no", "off")
 
 
 class S3Account:
@@ -153,39 +149,8 @@ def _signed_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower().startswith(("x-amz-", "content-type"))}
 
 
-_accounts: OrderedDict[tuple[object, ...], S3Account] = OrderedDict()
-_accounts_lock = threading.Lock()
-
-
-def account_for(profile: Profile, options: Options, services: Services) -> S3Account:
-    """The process's account for these settings: built when first used, and anew after a fork."""
-    config = TransportConfig(
-        connect_seconds=services.connect_seconds,
-        read_seconds=services.read_seconds,
-        minimum_bytes_per_second=services.minimum_bytes_per_second,
-        stall_seconds=services.stall_seconds,
-        ca_file=profile.get("ca_file") or None,
-        proxy=profile.get("proxy") or None,
-        ipv6=options.ipv6 and (profile.get("ipv6") or "").lower() not in _FALSE,
-        session_factory=services.session_factory,
-    )
-    key = (tuple(sorted(profile.values.items())), config)
-    with _accounts_lock:
-        if key not in _accounts:
-            _accounts[key] = S3Account(profile, config)
-            if len(_accounts) > _KEPT_ACCOUNTS:
-                _accounts.popitem(last=False)
-        _accounts.move_to_end(key)
-        return _accounts[key]
-
-
-def _forget_accounts() -> None:
-    global _accounts_lock
-    _accounts_lock = threading.Lock()  # another thread of the parent may have held it
-    _accounts.clear()
-
-
-os.register_at_fork(after_in_child=_forget_accounts)
+account_for = Accounts(S3Account).get
+"""The process's account for a profile, built when it is first used. Raises InvalidValue."""
 
 
 def _identity(profile: Profile) -> str:
