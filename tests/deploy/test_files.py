@@ -216,6 +216,8 @@ def test_everybody_waits_longer_than_a_worker_drains() -> None:
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
+        if os.environ.get("CI"):
+            pytest.fail("systemd-analyze is not on the PATH")
         pytest.skip("systemd is not installed here, and nothing but its own program knows its units")
     haulage = Path(sys.executable).with_name("haulage")
     copy = tmp_path / "haulage-worker@main.service"
