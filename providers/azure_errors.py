@@ -29,7 +29,7 @@ from providers.errors import (
     SourceChanged,
     Throttled,
 )
-from providers.reply import Reply, retry_after_seconds
+from providers.reply import BY_STORE_STATUS, Reply, retry_after_seconds
 
 BY_CODE: Mapping[str, type[ProviderError]] = {
     "AccountIsDisabled": Forbidden,
@@ -68,18 +68,6 @@ BY_CODE: Mapping[str, type[ProviderError]] = {
     "LeaseIdMissing": ResponseStatusError,
     "LeaseIdMismatchWithBlobOperation": ResponseStatusError,
     "LeaseLost": ResponseStatusError,
-}
-_BY_STATUS: Mapping[int, type[ProviderError]] = {
-    401: Forbidden,
-    403: Forbidden,
-    404: NotFound,
-    408: Throttled,
-    410: NotFound,
-    416: InvalidRange,
-    425: Throttled,
-    429: Throttled,
-    501: ResponseStatusError,
-    503: Throttled,
 }
 _CONDITIONS = ("ConditionNotMet", "TargetConditionNotMet")
 _TOO_MANY_BLOCKS = "blocks of uploads that ended wait at this blob: write or delete it, or wait a week"
@@ -149,7 +137,7 @@ def azure_error(
     precondition: type[ProviderError] = SourceChanged,
 ) -> ProviderError:
     """The error a code stands for; where the code says nothing, the status decides."""
-    kind = BY_CODE.get(code) or _BY_STATUS.get(status)
+    kind = BY_CODE.get(code) or BY_STORE_STATUS.get(status)
     if code in _CONDITIONS or (not code and status == 412):
         kind = precondition
     if kind is None:

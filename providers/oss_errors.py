@@ -36,7 +36,7 @@ from providers.errors import (
     UploadNotFound,
 )
 from providers.oss_sdk import exceptions as sdk
-from providers.reply import Reply, retry_after_seconds
+from providers.reply import BY_STORE_STATUS, Reply, retry_after_seconds
 
 SKEWED = "RequestTimeTooSkewed"
 BY_CODE: Mapping[str, type[ProviderError]] = {
@@ -76,18 +76,6 @@ BY_CODE: Mapping[str, type[ProviderError]] = {
     "IncompleteBody": TransportError,
     "InvalidObjectState": ResponseStatusError,  # archived: 403, but not for want of a permission
     "NotImplemented": ResponseStatusError,
-}
-_BY_STATUS: Mapping[int, type[ProviderError]] = {
-    401: Forbidden,
-    403: Forbidden,
-    404: NotFound,
-    408: Throttled,
-    410: NotFound,
-    416: InvalidRange,
-    425: Throttled,
-    429: Throttled,
-    501: ResponseStatusError,
-    503: Throttled,
 }
 _HINTS: Mapping[str, str] = {
     "InvalidObjectState": "the object is archived; restore it first",
@@ -148,7 +136,7 @@ def oss_error(
     precondition: type[ProviderError] = SourceChanged,
 ) -> ProviderError:
     """The error a code stands for; where the code says nothing, the status decides."""
-    kind = BY_CODE.get(code) or _BY_STATUS.get(status)
+    kind = BY_CODE.get(code) or BY_STORE_STATUS.get(status)
     url_expired = code == "AccessDenied" and _URL_EXPIRED.search(message)
     lent = code == "InvalidAccessKeyId" and access_key.startswith("STS.")  # the service forgets keys that have ended
     if url_expired or lent:

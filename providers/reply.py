@@ -31,6 +31,12 @@ _BY_STATUS: dict[int, type[ProviderError]] = {
     425: Throttled,
     429: Throttled,
 }
+BY_STORE_STATUS: Mapping[int, type[ProviderError]] = {
+    **{status: kind for status, kind in _BY_STATUS.items() if status != 412},
+    501: ResponseStatusError,
+    503: Throttled,
+}
+"""Of an object store that names no code it is known by. What a 412 means depends on whose condition it was."""
 
 
 @dataclass(frozen=True, slots=True)

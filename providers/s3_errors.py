@@ -33,7 +33,7 @@ from providers.errors import (
     TransportError,
     UploadNotFound,
 )
-from providers.reply import retry_after_seconds
+from providers.reply import BY_STORE_STATUS, retry_after_seconds
 
 BY_CODE: Mapping[str, type[ProviderError]] = {
     "AccessDenied": Forbidden,
@@ -86,18 +86,6 @@ BY_CODE: Mapping[str, type[ProviderError]] = {
     "RequestTimeoutException": TransportError,
     "InvalidObjectState": ResponseStatusError,  # archived: 403, but not for want of a permission
     "PermanentRedirect": ResponseStatusError,
-}
-_BY_STATUS: Mapping[int, type[ProviderError]] = {
-    401: Forbidden,
-    403: Forbidden,
-    404: NotFound,
-    408: Throttled,
-    410: NotFound,
-    416: InvalidRange,
-    425: Throttled,
-    429: Throttled,
-    501: ResponseStatusError,
-    503: Throttled,
 }
 _HINTS: Mapping[str, str] = {
     "AuthorizationHeaderMalformed": "the profile's region is probably not the bucket's",
@@ -173,7 +161,7 @@ def s3_error(
     precondition: type[ProviderError] = SourceChanged,
 ) -> ProviderError:
     """The error a code stands for; where the code says nothing (a HEAD has none), the status decides."""
-    kind = BY_CODE.get(code) or _BY_STATUS.get(status)
+    kind = BY_CODE.get(code) or BY_STORE_STATUS.get(status)
     if code == "PreconditionFailed" or (kind is None and status == 412):
         kind = precondition
     if kind is None:
