@@ -42,6 +42,7 @@ def worker(pools: str | None, processes: int | None, threads: int, grace: float,
 
     settings = load_settings()
     _refuse_without_redis(settings)
+    _refuse_without_extra()
     try:
         from workers.logs import configure_logs
         from workers.metrics_server import metrics_served
@@ -62,6 +63,14 @@ def worker(pools: str | None, processes: int | None, threads: int, grace: float,
     with metrics_served(settings, metrics_port):
         code = Supervisor(roles, grace_seconds=grace).run()
     sys.exit(code)
+
+
+def _refuse_without_extra() -> None:
+    """This process moves no byte and imports none of it: its children would fail, one after the other."""
+    from haulage.doctor.machine import lacking
+
+    if missing := lacking("worker"):
+        raise click.ClickException(f"worker: {missing[0]} is not installed; try: pip install 'haulage[worker]'")
 
 
 def _say_if_away(settings: Settings) -> None:

@@ -65,6 +65,11 @@ def extra_of(module: str | None) -> str | None:
     )
 
 
+def lacking(extra: str) -> list[str]:
+    """Modules of this extra that are not installed. Nothing is imported."""
+    return [each for each in _EXTRAS[extra] if not _installed(each)]
+
+
 def extras(*, wanted: Iterable[str] = (), installed: Callable[[str], bool] | None = None) -> Check:
     """Which extras are there. ``wanted`` are those that the settings of this machine need."""
     has = installed or _installed

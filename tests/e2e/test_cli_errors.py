@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -112,6 +113,18 @@ def test_only_a_missing_module_of_an_extra_is_called_not_installed(tmp_path: Pat
     assert done.returncode == 1
     assert says in done.stderr.splitlines()[0]
     assert ("pip install 'haulage[worker]'" in done.stderr) is ("urllib3" in raises)
+
+
+def test_a_worker_without_its_extra_starts_no_process() -> None:
+    code = "import sys; sys.modules['awscrt'] = None; from haulage.cli import main; main(['worker'])"
+    environment = {**os.environ, "HAULAGE_REDIS_URL": "redis://127.0.0.1:1/0"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == "Error: worker: awscrt is not installed; try: pip install 'haulage[worker]'\n"
 
 
 def test_a_log_is_only_to_be_read_where_one_is_named(tmp_path: Path) -> None:
